@@ -1,0 +1,1 @@
+//! Bytes in, bytes out: safetensors, GGUF, PEFT adapters, Hugging Face folders.

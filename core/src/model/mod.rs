@@ -1,0 +1,1 @@
+//! Model configuration, weights, forward and backward.

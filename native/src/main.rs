@@ -1,0 +1,3 @@
+//! `wgpu-sft`: instruction-tune small language models on any GPU.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! wgpu-sft in a browser tab.
