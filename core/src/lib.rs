@@ -5,6 +5,7 @@ mod error;
 pub mod formats;
 pub mod model;
 pub mod random;
+pub mod train;
 
 pub use error::{Error, Result};
 pub use wgpu;
