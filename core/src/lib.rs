@@ -8,6 +8,7 @@ pub mod model;
 pub mod ops;
 pub mod random;
 pub mod reference;
+pub mod train;
 
 pub use error::{Error, Result};
 pub use wgpu;
