@@ -56,6 +56,7 @@ console.log(`Chromium ${browser.version()}`);
 
 let cases = 0;
 let failures = 0;
+let closing = false;
 const fail = (why) => {
   failures += 1;
   console.error(`FAIL  ${why}`);
@@ -98,13 +99,18 @@ const finished = new Promise((resolve) => {
     fail("the page crashed");
     resolve();
   });
+  browser.on("disconnected", () => {
+    if (!closing) fail("the browser ended");
+    resolve();
+  });
 });
 // A browser cannot hide an error from here: the page's console, exceptions and failed requests all count.
 page.on("console", (message) => message.type() === "error" && fail(`console: ${message.text()}`));
-page.on("pageerror", (error) => fail(`page: ${error.stack ?? error}`));
+page.on("pageerror", (error) => fail(`page: ${error}`));
 page.on("requestfailed", (request) => fail(`request: ${request.url()} ${request.failure()?.errorText}`));
 
 await finished;
+closing = true;
 await browser.close();
 server.close();
 

@@ -46,7 +46,7 @@ onmessage = async ({ data: { filter } }) => {
     });
     await Promise.all(compiling);
   } catch (error) {
-    failure(String(error?.stack ?? error));
+    failure(String(error));
   }
   postMessage({ type: "done", shaders });
 };
