@@ -1,0 +1,74 @@
+# wgpu-sft. `make` lists the targets.
+
+CARGO_TEST = cargo test --release --locked -p wgpu-sft-tests
+MODULE = target/wasm32-unknown-unknown/release/wgpu_sft_web.wasm
+
+# Vulkan manifests of the two software drivers: Mesa's lavapipe and the SwiftShader that comes with Chromium.
+LAVAPIPE = $(firstword $(wildcard /usr/share/vulkan/icd.d/lvp_icd*.json /etc/vulkan/icd.d/lvp_icd*.json))
+SWIFTSHADER = $(firstword $(wildcard /usr/lib/chromium/vk_swiftshader_icd.json \
+	/usr/lib/chromium-browser/vk_swiftshader_icd.json /opt/google/chrome/vk_swiftshader_icd.json))
+
+# $(call on,MANIFEST) runs what follows on that driver alone; loaders before 1.3.207 know the second name only.
+on = $(or $(and $(1),VK_DRIVER_FILES=$(1) VK_ICD_FILENAMES=$(1)),$(error its Vulkan driver is missing: make test-deps))
+
+# $(call some,FILTER) fails if no test has that name: a run of nothing must not look like success.
+some = $(CARGO_TEST) -- --list $(1) | grep -q ': test$$' || { echo 'no test is named $(1)'; exit 1; }
+
+.PHONY: help deps build demo test test-deps lint test-native test-swiftshader web test-browser test-smollm2 fmt clean-cache
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what building and running need (Debian-like systems)
+	@scripts/deps.sh build
+
+build: ## build the wgpu-sft binary: target/release/wgpu-sft
+	cargo build --release --locked -p wgpu-sft-cli
+
+demo: deps build ## tune SmolLM2-135M on demo/train.jsonl and compare before and after (25 minutes without a GPU)
+	@demo/run.sh
+
+test: ## every check but the real model's; installs what it needs
+	@for stage in test-deps lint test-native test-swiftshader test-browser; do \
+		start=$$(date +%s); \
+		echo "== $$stage"; \
+		$(MAKE) --no-print-directory $$stage || exit 1; \
+		echo "== $$stage: $$(( $$(date +%s) - start )) s"; \
+	done
+
+test-deps: deps ## install what the tests need
+	@scripts/deps.sh test
+	@$(MAKE) --no-print-directory tests/browser/node_modules/.package-lock.json
+
+tests/browser/node_modules/.package-lock.json: tests/browser/package-lock.json
+	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+lint: ## rustfmt and clippy, natively and for wasm
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	cargo clippy --release --locked -p wgpu-sft-web --target wasm32-unknown-unknown -- -D warnings
+
+test-native: ## all tests on lavapipe
+	$(call on,$(LAVAPIPE)) $(CARGO_TEST) -- --skip smollm2::
+
+test-swiftshader: ## the kernel cases on SwiftShader's Vulkan driver
+	@$(call some,kernels::)
+	$(call on,$(SWIFTSHADER)) $(CARGO_TEST) -- kernels::
+
+web: ## build the browser's module: target/web/
+	cargo build --release --locked -p wgpu-sft-web --target wasm32-unknown-unknown
+	cargo run --release --locked -p wgpu-sft-bindgen -- $(MODULE) target/web
+
+test-browser: web ## the kernel cases in headless Chromium
+	node tests/browser/run.mjs
+
+test-smollm2: ## the real model against its reference numbers (downloads 93 MB once)
+	@$(call some,smollm2::)
+	model=$$(scripts/fetch-smollm2.sh) && $(call on,$(LAVAPIPE)) WGPU_SFT_SMOLLM2="$$model" $(CARGO_TEST) -- smollm2::
+
+fmt: ## format the Rust sources
+	cargo fmt --all
+
+clean-cache: ## remove the downloaded model
+	@scripts/fetch-smollm2.sh --remove

@@ -1,0 +1,52 @@
+// Runs the kernel case table of the wasm module and watches everything WebGPU says meanwhile.
+// Messages out: {type: "case", ...} per case, {type: "failure", why} for anything that must not happen, {type: "done", ...}.
+import init, { check } from "/module/wgpu_sft_web.js";
+
+const failure = (why) => postMessage({ type: "failure", why });
+self.onunhandledrejection = (event) => failure(`unhandled rejection: ${event.reason}`);
+
+let shaders = 0;
+const compiling = [];
+
+// The module gets its device through the browser's own functions; listen there, so that no error can be swallowed.
+const requestDevice = GPUAdapter.prototype.requestDevice;
+GPUAdapter.prototype.requestDevice = async function (...args) {
+  const device = await requestDevice.apply(this, args);
+  device.addEventListener("uncapturederror", (event) => failure(`uncaptured WebGPU error: ${event.error.message}`));
+  device.lost.then((lost) => lost.reason !== "destroyed" && failure(`device lost: ${lost.message}`));
+  return device;
+};
+
+const createShaderModule = GPUDevice.prototype.createShaderModule;
+GPUDevice.prototype.createShaderModule = function (descriptor) {
+  const module = createShaderModule.call(this, descriptor);
+  shaders += 1;
+  compiling.push(
+    module.getCompilationInfo().then((info) => {
+      for (const { type, lineNum, linePos, message } of info.messages) {
+        if (type === "info") continue;
+        const line = descriptor.code.split("\n")[lineNum - 1] ?? "";
+        failure(`shader ${descriptor.label ?? ""}:${lineNum}:${linePos}: ${type}: ${message}\n    ${line.trim()}`);
+      }
+    }),
+  );
+  return module;
+};
+
+onmessage = async ({ data: { filter } }) => {
+  try {
+    await init();
+    const adapter = await navigator.gpu?.requestAdapter();
+    const { vendor, architecture } = adapter?.info ?? {};
+    postMessage({ type: "adapter", name: adapter ? `${vendor} ${architecture}` : "none" });
+    await check(filter, (c) => {
+      const { name, family, max_error, tolerance, passed, why } = c;
+      c.free();
+      postMessage({ type: "case", name, family, max_error, tolerance, passed, why });
+    });
+    await Promise.all(compiling);
+  } catch (error) {
+    failure(String(error));
+  }
+  postMessage({ type: "done", shaders });
+};
