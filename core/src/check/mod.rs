@@ -1,0 +1,179 @@
+//! The case table: every kernel against its twin, on this device. The same table is `cargo test`, `wgpu-sft check`, and the
+//! browser's self-test.
+//!
+//! Outputs start as NaN, so that a number that was never written shows; sizes are distinct and awkward; constants matter.
+
+mod attention;
+mod matmul;
+mod rows;
+mod update;
+
+use crate::gpu::{Counts, Gpu, PlanBuilder, Rows, Scalars, Storage, Tensor};
+use crate::random::{Stream, block, normals};
+use crate::Result;
+
+/// What became of one case.
+#[derive(Debug, Clone)]
+pub struct CaseResult {
+    /// The kernel's stem, and what is particular to the case.
+    pub name: String,
+    /// The kernel family it ran in.
+    pub family: String,
+    /// Largest difference from the twin, divided by the twin's largest magnitude. NaN where the kernel wrote none.
+    pub max_error: f64,
+    /// What it may be.
+    pub tolerance: f64,
+    /// Whether it is within that.
+    pub passed: bool,
+}
+
+/// The stems that have cases, each the name of a file in `ops/` and in `reference/`.
+pub const STEMS: [&str; 13] = [
+    "adamw",
+    "attention",
+    "column_sum",
+    "cross_entropy",
+    "dropout",
+    "embedding",
+    "gather",
+    "gradient_norm",
+    "loss_sum",
+    "matmul",
+    "rmsnorm",
+    "rope",
+    "swiglu",
+];
+
+/// Run the cases of every kernel whose stem contains `filter`, telling each as it ends.
+///
+/// # Errors
+/// [`Error::Gpu`](crate::Error::Gpu) when a shader does not compile or the device fails. A wrong number is a result, not an error.
+pub async fn run(gpu: &Gpu, filter: Option<&str>, on_case: impl FnMut(&CaseResult)) -> Result<Vec<CaseResult>> {
+    let mut bench = Bench { gpu, results: Vec::new(), on_case, draws: 0 };
+    for stem in STEMS.into_iter().filter(|s| filter.is_none_or(|f| s.contains(f))) {
+        match stem {
+            "adamw" => update::adamw(&mut bench).await?,
+            "attention" => attention::attention(&mut bench).await?,
+            "column_sum" => rows::column_sum(&mut bench).await?,
+            "cross_entropy" => rows::cross_entropy(&mut bench).await?,
+            "dropout" => rows::dropout(&mut bench).await?,
+            "embedding" => rows::embedding(&mut bench).await?,
+            "gather" => rows::gather(&mut bench).await?,
+            "gradient_norm" => update::gradient_norm(&mut bench).await?,
+            "loss_sum" => update::loss_sum(&mut bench).await?,
+            "matmul" => matmul::matmul(&mut bench).await?,
+            "rmsnorm" => rows::rmsnorm(&mut bench).await?,
+            "rope" => rows::rope(&mut bench).await?,
+            "swiglu" => rows::swiglu(&mut bench).await?,
+            _ => unreachable!("STEMS and the arms are one list"),
+        }
+    }
+    Ok(bench.results)
+}
+
+/// Where a case makes its inputs, runs its kernel and compares.
+struct Bench<'a, F> {
+    gpu: &'a Gpu,
+    results: Vec<CaseResult>,
+    on_case: F,
+    draws: u64,
+}
+
+/// Single precision's unit in the last place at 1, times a few: for kernels that only move or combine a few numbers.
+const TIGHT: f64 = 1e-6;
+/// For kernels that sum many numbers or use `exp`.
+const LOOSE: f64 = 1e-5;
+
+impl<F: FnMut(&CaseResult)> Bench<'_, F> {
+    /// `n` normal deviates, rounded to f32.
+    fn normal(&mut self, n: usize) -> Vec<f64> {
+        let mut numbers = Vec::with_capacity(n + 4);
+        while numbers.len() < n {
+            numbers.extend(normals(block(7, Stream::Init, 0, self.draws)).map(|v| f64::from(v as f32)));
+            self.draws += 1;
+        }
+        numbers.truncate(n);
+        numbers
+    }
+
+    /// `n` integers below `below`.
+    fn integers(&mut self, n: usize, below: u32) -> Vec<u32> {
+        self.draws += n as u64;
+        (0..n as u64).map(|i| block(7, Stream::Init, 1, self.draws + i)[0] % below).collect()
+    }
+
+    fn upload(&self, numbers: &[f64]) -> Tensor {
+        self.gpu.upload("case", &numbers.iter().map(|&v| v as f32).collect::<Vec<_>>())
+    }
+
+    fn upload_u32(&self, numbers: &[u32]) -> Tensor {
+        self.gpu.upload_u32("case", numbers)
+    }
+
+    /// The numbers in this storage, and what they are after rounding to it.
+    fn upload_as(&self, numbers: &[f64], storage: Storage) -> (Tensor, Vec<f64>) {
+        let words: Vec<u16> = match storage {
+            Storage::F32 => return (self.upload(numbers), numbers.to_vec()),
+            Storage::Bf16 => numbers.iter().map(|&v| half::bf16::from_f64(v).to_bits()).collect(),
+            Storage::F16 => numbers.iter().map(|&v| half::f16::from_f64(v).to_bits()).collect(),
+        };
+        let rounded = words
+            .iter()
+            .map(|&w| match storage {
+                Storage::Bf16 => half::bf16::from_bits(w).to_f64(),
+                _ => half::f16::from_bits(w).to_f64(),
+            })
+            .collect();
+        let tensor = self.gpu.tensor("case", numbers.len() as u64, storage);
+        self.gpu.write(&tensor, bytemuck::cast_slice(&words));
+        (tensor, rounded)
+    }
+
+    /// A tensor of NaNs for a kernel to write.
+    fn nan(&self, n: usize) -> Tensor {
+        self.gpu.upload("case", &vec![f32::NAN; n])
+    }
+
+    /// Record, run once, with these counts and scalars.
+    async fn run(&self, counts: Counts, scalars: Scalars, record: impl FnOnce(&mut PlanBuilder)) -> Result<()> {
+        let mut plan = PlanBuilder::new(self.gpu, "case");
+        record(&mut plan);
+        plan.finish().await?.run(&counts, &scalars);
+        Ok(())
+    }
+
+    /// Compare the tensor's first numbers with the twin's.
+    async fn compare(&mut self, name: impl Into<String>, got: &Tensor, want: &[f64], tolerance: f64) -> Result<()> {
+        let got = self.gpu.read(got).await?;
+        let largest = want.iter().fold(f64::MIN_POSITIVE, |m, v| m.max(v.abs()));
+        // Fewer numbers than the twin's count as never written.
+        let mut max_error = if got.len() < want.len() { f64::NAN } else { 0.0f64 };
+        for (got, want) in got.iter().zip(want) {
+            let error = (f64::from(*got) - want).abs() / largest;
+            // A NaN stays: no comparison with it is true.
+            if !(error <= max_error) && !max_error.is_nan() {
+                max_error = error;
+            }
+        }
+        let result = CaseResult {
+            name: name.into(),
+            family: self.gpu.family().to_string(),
+            max_error,
+            tolerance,
+            passed: max_error <= tolerance,
+        };
+        (self.on_case)(&result);
+        self.results.push(result);
+        Ok(())
+    }
+}
+
+/// Counts for a batch of so many tokens.
+fn tokens(n: usize) -> Counts {
+    Counts { tokens: n as u32, ..Counts::default() }
+}
+
+/// One row for each token.
+fn token_rows() -> Rows {
+    Rows::of(crate::gpu::Of::Tokens)
+}
