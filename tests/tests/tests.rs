@@ -1,1 +1,6 @@
 //! tests
+
+mod config;
+mod formats;
+mod gguf;
+mod smollm2;
