@@ -401,7 +401,7 @@ fn model_folders_say_type_and_terminators() {
 #[test]
 fn shards_hold_what_fits() {
     assert_eq!(hf::shards(&[3, 3, 3, 10, 1], 6), [0..2, 2..3, 3..4, 4..5]);
-    assert_eq!(hf::shards(&[1, 2], 100), [0..2]);
+    assert_eq!(hf::shards(&[1, 2, 97, 1], 100), [0..3, 3..4]);
     assert_eq!(hf::shard_name(0, 1), "model.safetensors");
     assert_eq!(hf::shard_name(1, 3), "model-00002-of-00003.safetensors");
     let map = BTreeMap::from([("a".to_owned(), "model-00001-of-00002.safetensors".to_owned())]);

@@ -263,7 +263,7 @@ fn what_is_not_supported_is_refused_by_name() {
         "the file that the cases spoil is sound"
     );
     type Spoil = fn(&mut Writer);
-    let cases: [(&str, Spoil); 16] = [
+    let cases: [(&str, Spoil); 17] = [
         ("general.architecture: gemma is not", |w| {
             w.set("general.architecture", 8, Writer::text("gemma"))
         }),
@@ -300,6 +300,9 @@ fn what_is_not_supported_is_refused_by_name() {
         }),
         ("output.weight: rows of 8 elements", |w| {
             w.add("output.weight", &[8, 300], 8)
+        }),
+        ("tokenizer.ggml.tokens: 301 tokens", |w| {
+            w.texts("tokenizer.ggml.tokens", &vec!["a".to_owned(); 301])
         }),
         ("rope_freqs.weight: not the", |w| w.add("rope_freqs.weight", &[4], 0)),
     ];
