@@ -4,3 +4,7 @@ mod data;
 mod random;
 mod schedule;
 mod kernels;
+mod config;
+mod formats;
+mod gguf;
+mod smollm2;

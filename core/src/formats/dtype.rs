@@ -82,7 +82,7 @@ impl Dtype {
     /// [`Error::Weights`] if they are not whole blocks or the size overflows.
     pub fn bytes_for(self, elements: usize) -> Result<usize> {
         let blocks = elements / self.block_len();
-        if elements % self.block_len() != 0 {
+        if !elements.is_multiple_of(self.block_len()) {
             return Err(Error::weights(
                 self.name(),
                 format!("{elements} elements are not whole blocks of 32"),
@@ -98,7 +98,7 @@ impl Dtype {
     /// # Errors
     /// [`Error::Weights`] if `bytes` are not whole blocks.
     pub fn decode(self, bytes: &[u8], out: &mut Vec<f32>) -> Result<()> {
-        if bytes.len() % self.block_bytes() != 0 {
+        if !bytes.len().is_multiple_of(self.block_bytes()) {
             let why = format!("{} bytes are not whole blocks of {}", bytes.len(), self.block_bytes());
             return Err(Error::weights(self.name(), why));
         }

@@ -73,8 +73,9 @@ pub fn tensors(files: &[&[u8]], index: Option<&Index>) -> Result<Tensors> {
         let mut infos: Vec<_> = metadata.tensors().into_iter().collect();
         infos.sort_by_key(|(name, info)| (info.data_offsets, name.clone()));
         for (stored_name, info) in infos {
-            if index.is_some_and(|index| index.weight_map.get(&stored_name) != Some(&file)) {
-                continue; // transformers too reads a tensor from the shard the index names only
+            let elsewhere = |index: &Index| index.weight_map.get(&stored_name).is_some_and(|shard| *shard != file);
+            if index.is_some_and(elsewhere) {
+                continue; // a copy: the index names the one that counts
             }
             let name = full_name(&stored_name);
             if !seen.insert(name.clone()) {

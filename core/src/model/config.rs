@@ -186,7 +186,7 @@ impl ModelConfig {
                 return Err(Error::config(field, format!("{size} is not in 1..={max}")));
             }
         }
-        if self.head_dim % 8 != 0 || !(8..=256).contains(&self.head_dim) {
+        if !self.head_dim.is_multiple_of(8) || !(8..=256).contains(&self.head_dim) {
             let why = format!(
                 "{} is not supported: a head's size must be a multiple of 8 in 8..=256",
                 self.head_dim
@@ -199,14 +199,14 @@ impl ModelConfig {
                 format!("heads × head_dim is over {MAX_SIZE}"),
             ));
         }
-        if self.num_attention_heads % self.num_key_value_heads != 0 {
+        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             let (heads, kv) = (self.num_attention_heads, self.num_key_value_heads);
             return Err(Error::config(
                 "num_key_value_heads",
                 format!("{heads} heads cannot be shared out over {kv}"),
             ));
         }
-        if self.hidden_size % 4 != 0 {
+        if !self.hidden_size.is_multiple_of(4) {
             let why = format!("{} is not supported: it must be a multiple of 4", self.hidden_size);
             return Err(Error::config("hidden_size", why));
         }

@@ -99,6 +99,14 @@ impl Gguf {
             Some([rows, _]) => *rows,
             _ => return Err(Error::weights("token_embd.weight", "missing, or not a matrix")),
         };
+        let tokens = "tokenizer.ggml.tokens";
+        if self.metadata.contains_key(tokens) && self.texts(tokens)?.len() > vocab_size {
+            let why = format!(
+                "{} tokens, the embedding has {vocab_size} rows",
+                self.texts(tokens)?.len()
+            );
+            return Err(Error::config(tokens, why));
+        }
         let bias = |name: &str| self.has(&format!("blk.0.{name}.bias"));
         let attention_bias = bias("attn_q");
         let attention_output_bias = bias("attn_output");
