@@ -6,7 +6,8 @@ use wgpu_sft::gpu::{Family, Gpu, GpuOptions};
 fn run(family: Option<Family>, checked: bool) {
     let options = GpuOptions { family, checked, ..GpuOptions::default() };
     let gpu = pollster::block_on(Gpu::request(&options)).expect("an adapter");
-    let results = pollster::block_on(check::run(&gpu, None, |_| ())).expect("the kernels compile and run");
+    let start = std::time::Instant::now();
+    let results = pollster::block_on(check::run(&gpu, None, |r| { println!("{:7.2} {} {:.1e}", start.elapsed().as_secs_f32(), r.name, r.max_error) })).expect("the kernels compile and run");
     let failed: Vec<String> = results
         .iter()
         .filter(|r| !r.passed)
