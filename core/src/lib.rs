@@ -3,8 +3,12 @@
 pub mod data;
 mod error;
 pub mod formats;
+pub mod gpu;
 pub mod model;
+pub mod ops;
 pub mod random;
+pub mod reference;
+pub mod train;
 
 pub use error::{Error, Result};
 pub use wgpu;

@@ -1,1 +1,5 @@
 //! tests
+
+mod data;
+mod random;
+mod schedule;

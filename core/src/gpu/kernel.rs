@@ -1,0 +1,169 @@
+//! A shader and its constants, and the pipeline it compiles to.
+
+use super::Gpu;
+use std::{borrow::Cow, fmt::Write, sync::Arc};
+
+/// A WGSL compute shader (entry point `main`) with values for its `override` constants.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// The shader's file stem, and the variant where there are several: what errors and traces show.
+    pub label: String,
+    /// WGSL text.
+    pub source: Cow<'static, str>,
+    /// Values for `override` constants, by name.
+    pub constants: Vec<(&'static str, f64)>,
+}
+
+impl Kernel {
+    /// A kernel whose text is a file of the shader crate.
+    pub fn new(label: &'static str, source: &'static str, constants: &[(&'static str, f64)]) -> Self {
+        Self { label: label.into(), source: Cow::Borrowed(source), constants: constants.to_vec() }
+    }
+}
+
+/// How a kernel uses a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// `var<uniform>`.
+    Uniform,
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    ReadWrite,
+}
+
+/// One `@group(0) @binding(n) var<…> name` of a shader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The variable's name. `p`, `rows` and `step` are the plan's; all others are tensors, in order.
+    pub name: String,
+    /// The number in `@binding(n)`.
+    pub number: u32,
+    /// How it is used.
+    pub access: Access,
+}
+
+/// The bindings a shader's text declares, in order. Each stands on one line; a test holds this against naga's reading.
+pub fn bindings(source: &str) -> Vec<Binding> {
+    source
+        .lines()
+        .filter_map(|line| {
+            let rest = line.strip_prefix("@group(0) @binding(")?;
+            let (number, rest) = rest.split_once(") var<")?;
+            let (space, rest) = rest.split_once('>')?;
+            let (name, _) = rest.split_once(':')?;
+            Some(Binding {
+                name: name.trim().into(),
+                number: number.parse().ok()?,
+                access: match space {
+                    "uniform" => Access::Uniform,
+                    "storage, read" => Access::Read,
+                    "storage, read_write" => Access::ReadWrite,
+                    _ => return None,
+                },
+            })
+        })
+        .collect()
+}
+
+/// The member names of the shader's `struct Params`, in order. Each is a 4-byte scalar; a test holds this against naga.
+pub fn param_fields(source: &str) -> Vec<&str> {
+    let Some((_, rest)) = source.split_once("\nstruct Params {") else { return Vec::new() };
+    let body = rest.split_once("\n}").map_or(rest, |(body, _)| body);
+    body.lines().filter_map(|line| line.split_once(':').map(|(name, _)| name.trim())).collect()
+}
+
+/// The Rust twin of a shader's `struct Params`.
+pub trait Params: bytemuck::Pod {
+    /// Its member names in order, each a 4-byte scalar.
+    const FIELDS: &'static [&'static str];
+}
+
+impl Params for () {
+    const FIELDS: &'static [&'static str] = &[];
+}
+
+/// Declare a [`Params`].
+macro_rules! params {
+    ($($(#[$meta:meta])* $field:ident: $kind:ty),* $(,)?) => {
+        #[repr(C)]
+        #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+        struct Params { $($(#[$meta])* $field: $kind),* }
+        impl $crate::gpu::Params for Params {
+            const FIELDS: &'static [&'static str] = &[$(stringify!($field)),*];
+        }
+    };
+}
+pub(crate) use params;
+
+/// A compiled kernel.
+pub(super) struct Pipeline {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+    pub bindings: Vec<Binding>,
+}
+
+impl Gpu {
+    /// The kernel's pipeline, compiled the first time it is asked for. A failure shows in the enclosing scope.
+    pub(super) fn pipeline(&self, kernel: &Kernel) -> Arc<Pipeline> {
+        let mut key = kernel.source.to_string();
+        for (name, value) in &kernel.constants {
+            write!(key, "\n{name}={value}").expect("a string takes any text");
+        }
+        let mut pipelines = self.inner.pipelines.lock().expect("no thread panics while it compiles");
+        pipelines.entry(key).or_insert_with(|| Arc::new(self.compile(kernel))).clone()
+    }
+
+    fn compile(&self, kernel: &Kernel) -> Pipeline {
+        let label = Some(kernel.label.as_str());
+        let bindings = bindings(&kernel.source);
+        let entries: Vec<_> = bindings
+            .iter()
+            .map(|binding| wgpu::BindGroupLayoutEntry {
+                binding: binding.number,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: match binding.access {
+                        Access::Uniform => wgpu::BufferBindingType::Uniform,
+                        access => wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let device = self.device();
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label,
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            })),
+            module: &self.module(kernel),
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &kernel.constants,
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        Pipeline { pipeline, layout, bindings }
+    }
+
+    #[allow(unsafe_code)]
+    fn module(&self, kernel: &Kernel) -> wgpu::ShaderModule {
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(&kernel.label),
+            source: wgpu::ShaderSource::Wgsl(kernel.source.as_ref().into()),
+        };
+        if self.inner.checked {
+            return self.device().create_shader_module(descriptor);
+        }
+        // SAFETY: every index in our kernels is guarded by the sizes they are given and every loop ends; the case table
+        // runs each kernel with the checks on as well, over sizes that would show a stray access.
+        unsafe { self.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+    }
+}

@@ -1,0 +1,231 @@
+//! The device and what is made on it: tensors, kernels, plans.
+
+mod family;
+mod kernel;
+mod memory;
+mod plan;
+mod read;
+mod tensor;
+
+pub use family::Family;
+pub(crate) use kernel::params;
+pub use kernel::{Access, Binding, Kernel, Params, bindings, param_fields};
+pub use memory::Memory;
+pub use plan::{Counts, Grid, Of, Plan, PlanBuilder, Rows, Scalars};
+pub use tensor::{Storage, Tensor};
+
+use crate::{Error, Result};
+use std::{collections::HashMap, sync::Arc, sync::Mutex};
+
+/// How to choose and open an adapter.
+#[derive(Debug, Clone, Default)]
+pub struct GpuOptions {
+    /// The adapter's index in [`Gpu::adapters`], or a part of its name (any case); none: the fastest.
+    pub device: Option<String>,
+    /// Kernel family to use instead of the one that suits the adapter.
+    pub family: Option<Family>,
+    /// Keep the driver's run-time checks (bounds, loops) in every shader.
+    pub checked: bool,
+}
+
+/// A device and its queue, ours or the caller's, with the kernels compiled on it so far. Cheap to clone.
+#[derive(Clone)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    limits: wgpu::Limits,
+    family: Family,
+    checked: bool,
+    /// Whether reading back may block the thread in `poll`. Not on a caller's device, whose owner polls.
+    may_block: bool,
+    pipelines: Mutex<HashMap<String, Arc<kernel::Pipeline>>>,
+    memory: Memory,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gpu({}, {})", self.inner.info.name, self.inner.family)
+    }
+}
+
+impl Gpu {
+    /// Every adapter of this machine, best first: discrete, integrated, virtual, CPU.
+    pub async fn adapters() -> Vec<wgpu::Adapter> {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        let mut adapters = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
+        adapters.sort_by_key(|a| match a.get_info().device_type {
+            wgpu::DeviceType::DiscreteGpu => 0,
+            wgpu::DeviceType::IntegratedGpu => 1,
+            wgpu::DeviceType::VirtualGpu => 2,
+            wgpu::DeviceType::Other => 3,
+            wgpu::DeviceType::Cpu => 4,
+        });
+        adapters
+    }
+
+    /// Open an adapter with as much as it offers of what the kernels can use.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when there is no adapter, none matches, or the device cannot be made.
+    pub async fn request(options: &GpuOptions) -> Result<Self> {
+        let mut adapters = Self::adapters().await;
+        if adapters.is_empty() {
+            // A browser does not enumerate: it hands out one adapter on request.
+            let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+            let wanted = wgpu::RequestAdapterOptions {
+                power_preference: wgpu::PowerPreference::HighPerformance,
+                ..Default::default()
+            };
+            adapters.extend(instance.request_adapter(&wanted).await.ok());
+        }
+        let names: Vec<String> = adapters.iter().map(|a| a.get_info().name).collect();
+        let index = match &options.device {
+            None => (!adapters.is_empty()).then_some(0),
+            Some(wanted) => match wanted.parse::<usize>() {
+                Ok(index) => (index < adapters.len()).then_some(index),
+                Err(_) => names.iter().position(|n| n.to_lowercase().contains(&wanted.to_lowercase())),
+            },
+        };
+        let Some(index) = index else {
+            return Err(Error::gpu(
+                "choosing an adapter",
+                match &options.device {
+                    Some(wanted) => format!("no adapter matches {wanted:?}; there are: {}", names.join(", ")),
+                    None => "no adapter found; install a Vulkan driver (on Debian without a GPU: \
+                             apt-get install mesa-vulkan-drivers libvulkan1)"
+                        .into(),
+                },
+            ));
+        };
+        Self::open(&adapters[index], options).await
+    }
+
+    /// Open this adapter with as much as it offers of what the kernels can use.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device cannot be made.
+    pub async fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Self> {
+        let offered = adapter.limits();
+        let limits = wgpu::Limits {
+            max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+            max_buffer_size: offered.max_buffer_size,
+            ..wgpu::Limits::default()
+        };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("wgpu-sft"),
+            required_features: adapter.features() & wgpu::Features::SUBGROUP,
+            required_limits: limits,
+            ..Default::default()
+        };
+        let (device, queue) =
+            adapter.request_device(&descriptor).await.map_err(|e| Error::gpu("opening the device", e.to_string()))?;
+        Ok(Self::with(device, queue, adapter.get_info(), options, true))
+    }
+
+    /// Work on the caller's device. Needs no feature beyond WebGPU's defaults; uses `SUBGROUP` where it was asked for.
+    /// Reading back completes when the caller polls the device; this crate never blocks on it.
+    pub fn new(device: wgpu::Device, queue: wgpu::Queue, options: &GpuOptions) -> Self {
+        let info = device.adapter_info();
+        Self::with(device, queue, info, options, false)
+    }
+
+    fn with(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        info: wgpu::AdapterInfo,
+        options: &GpuOptions,
+        may_block: bool,
+    ) -> Self {
+        let features = device.features();
+        let family = options.family.unwrap_or_else(|| Family::pick(&info, features));
+        Self {
+            inner: Arc::new(Inner {
+                limits: device.limits(),
+                device,
+                queue,
+                family: family.on(&info, features),
+                info,
+                checked: options.checked,
+                may_block,
+                pipelines: Mutex::default(),
+                memory: Memory::default(),
+            }),
+        }
+    }
+
+    /// The wgpu device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// The wgpu queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    /// What the adapter says of itself.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.inner.info
+    }
+
+    /// The kernel family in use.
+    pub fn family(&self) -> Family {
+        self.inner.family
+    }
+
+    /// Live and peak bytes of the buffers made here, and how many were made.
+    pub fn memory(&self) -> &Memory {
+        &self.inner.memory
+    }
+
+    /// Largest storage binding in bytes, rounded down to whole 256-byte units.
+    pub fn max_binding(&self) -> u64 {
+        self.inner.limits.max_storage_buffer_binding_size.min(self.inner.limits.max_buffer_size) & !255
+    }
+
+    /// Largest buffer in bytes.
+    pub fn max_buffer(&self) -> u64 {
+        self.inner.limits.max_buffer_size & !255
+    }
+
+    /// Collect the errors of everything done on this thread until [`Scope::finish`].
+    pub fn scope(&self, doing: impl Into<String>) -> Scope {
+        let push = |filter| self.device().push_error_scope(filter);
+        Scope {
+            doing: doing.into(),
+            internal: push(wgpu::ErrorFilter::Internal),
+            memory: push(wgpu::ErrorFilter::OutOfMemory),
+            validation: push(wgpu::ErrorFilter::Validation),
+        }
+    }
+}
+
+/// Errors of the device between [`Gpu::scope`] and [`Scope::finish`].
+pub struct Scope {
+    doing: String,
+    internal: wgpu::ErrorScopeGuard,
+    memory: wgpu::ErrorScopeGuard,
+    validation: wgpu::ErrorScopeGuard,
+}
+
+impl Scope {
+    /// The first error caught, if any.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] with what the driver said.
+    pub async fn finish(self) -> Result<()> {
+        // Innermost first.
+        let (validation, memory, internal) = (self.validation.pop(), self.memory.pop(), self.internal.pop());
+        for popped in [validation.await, memory.await, internal.await] {
+            if let Some(error) = popped {
+                return Err(Error::gpu(self.doing, error.to_string()));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,393 @@
+//! Lists of dispatches, recorded once and replayed.
+
+use super::kernel::Pipeline;
+use super::{Access, Gpu, Kernel, Params, Tensor, param_fields};
+use crate::Result;
+use bytemuck::{Pod, Zeroable};
+use std::sync::Arc;
+
+/// Uniform slots lie this many bytes apart, the largest alignment an adapter may ask for.
+const SLOT: u64 = 256;
+
+/// Floating-point operations that one submit may carry, so that watchdogs stay asleep: a quarter of a second at
+/// 1 TFLOP/s.
+const WORK_PER_SUBMIT: u64 = 250_000_000_000;
+
+/// The numbers of a batch on which the amount of work depends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Tokens in the micro-batch.
+    pub tokens: u32,
+    /// Supervised targets in the micro-batch.
+    pub targets: u32,
+    /// Distinct tokens in the micro-batch.
+    pub distinct: u32,
+}
+
+/// What a number of rows follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Nothing: it is known when the plan is built.
+    Fixed,
+    /// [`Counts::tokens`].
+    Tokens,
+    /// [`Counts::targets`].
+    Targets,
+    /// [`Counts::distinct`].
+    Distinct,
+}
+
+/// A rule that gives a dispatch's number of rows from the batch's counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    of: Of,
+    start: u32,
+    len: u32,
+    times: u32,
+    per: u32,
+}
+
+impl Rows {
+    /// Always `n` rows.
+    pub fn fixed(n: u32) -> Self {
+        Self { of: Of::Fixed, start: 0, len: n, times: 1, per: 1 }
+    }
+
+    /// One row for each of something.
+    pub fn of(of: Of) -> Self {
+        Self { of, start: 0, len: u32::MAX, times: 1, per: 1 }
+    }
+
+    /// Rows `start..start + len` of these only.
+    pub fn chunk(self, start: u32, len: u32) -> Self {
+        assert!(self.times == 1 && self.start == 0, "a chunk is taken first");
+        Self { start, len: len.min(self.len), ..self }
+    }
+
+    /// So many for each row.
+    pub fn times(self, times: u32) -> Self {
+        Self { times: self.times * times, ..self }
+    }
+
+    /// One for each block of `per` rows, the last perhaps short.
+    pub fn in_blocks(self, per: u32) -> Self {
+        Self { per, ..self }
+    }
+
+    /// The number of rows for these counts.
+    pub fn count(&self, counts: &Counts) -> u32 {
+        let all = match self.of {
+            Of::Fixed => u32::MAX,
+            Of::Tokens => counts.tokens,
+            Of::Targets => counts.targets,
+            Of::Distinct => counts.distinct,
+        };
+        ((all - self.start.min(all)).min(self.len) * self.times).div_ceil(self.per)
+    }
+}
+
+/// How many workgroups a dispatch has. None at all when its rows are none.
+#[derive(Debug, Clone, Copy)]
+pub enum Grid {
+    /// One workgroup for this many rows, folded into two dimensions when there are more than 65,535.
+    Linear(u32),
+    /// `x` workgroups across, one down for so many rows, `z` layers.
+    Tiles {
+        /// Workgroups across.
+        x: u32,
+        /// Rows for one workgroup down.
+        rows: u32,
+        /// Layers.
+        z: u32,
+    },
+    /// The same whatever the rows.
+    Fixed([u32; 3]),
+}
+
+impl Grid {
+    fn workgroups(self, rows: u32) -> [u32; 3] {
+        match self {
+            _ if rows == 0 => [0; 3],
+            Self::Linear(per_group) => {
+                let groups = rows.div_ceil(per_group);
+                let x = groups.min(65_535);
+                [x, groups.div_ceil(x), 1]
+            }
+            Self::Tiles { x, rows: per_group, z } => [x, rows.div_ceil(per_group), z],
+            Self::Fixed(groups) => groups,
+        }
+    }
+}
+
+/// What changes from step to step, read by kernels as `step`. 64 bytes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Pod, Zeroable)]
+pub struct Scalars {
+    /// Seed of the run, low half.
+    pub seed_low: u32,
+    /// Seed of the run, high half.
+    pub seed_high: u32,
+    /// Optimizer step, from 1.
+    pub step: u32,
+    /// Factor of every token's loss in the gradient: 1 ÷ targets in the whole step.
+    pub loss_scale: f32,
+    /// Learning rate of this step.
+    pub learning_rate: f32,
+    /// Weight decay of the tensors that decay.
+    pub weight_decay: f32,
+    /// First moment's decay.
+    pub beta1: f32,
+    /// Second moment's decay.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// 1 − beta1^step.
+    pub correction1: f32,
+    /// 1 − beta2^step.
+    pub correction2: f32,
+    /// Largest gradient norm; 0: no clipping.
+    pub max_norm: f32,
+    /// Whole-number padding to 64 bytes.
+    pub padding: [u32; 4],
+}
+
+enum Command {
+    Dispatch { pipeline: Arc<Pipeline>, group: wgpu::BindGroup, rows: Rows, grid: Grid, work: u64 },
+    Clear(Tensor),
+    Copy(Tensor, Tensor),
+}
+
+/// A dispatch before its uniforms have a place.
+struct Recorded {
+    pipeline: Arc<Pipeline>,
+    label: String,
+    params: usize,
+    rows: Rows,
+    slot: usize,
+    grid: Grid,
+    work: u64,
+    tensors: Vec<Tensor>,
+}
+
+enum Step {
+    Dispatch(Recorded),
+    Other(Command),
+}
+
+/// Records dispatches; [`PlanBuilder::finish`] makes the plan.
+pub struct PlanBuilder {
+    gpu: Gpu,
+    label: String,
+    scope: super::Scope,
+    steps: Vec<Step>,
+    params: Vec<u8>,
+    rules: Vec<Rows>,
+}
+
+impl PlanBuilder {
+    /// Start a plan.
+    pub fn new(gpu: &Gpu, label: &str) -> Self {
+        Self {
+            gpu: gpu.clone(),
+            label: label.into(),
+            scope: gpu.scope(format!("building the plan {label:?}")),
+            steps: Vec::new(),
+            params: Vec::new(),
+            rules: Vec::new(),
+        }
+    }
+
+    /// The device the plan is for.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Add one dispatch. `tensors` go to the shader's storage bindings in order; `work` is its floating-point
+    /// operations, for cutting a plan into submits.
+    pub fn dispatch<P: Params>(
+        &mut self,
+        kernel: &Kernel,
+        params: &P,
+        rows: Rows,
+        grid: Grid,
+        tensors: &[&Tensor],
+        work: u64,
+    ) {
+        let pipeline = self.gpu.pipeline(kernel);
+        let storage: Vec<_> = pipeline.bindings.iter().filter(|b| b.access != Access::Uniform).collect();
+        assert_eq!(storage.len(), tensors.len(), "{}: operands", kernel.label);
+        assert_eq!(param_fields(&kernel.source), P::FIELDS, "{}: struct Params", kernel.label);
+        for (i, written) in tensors.iter().enumerate().filter(|(i, _)| storage[*i].access == Access::ReadWrite) {
+            for (j, other) in tensors.iter().enumerate().filter(|(j, _)| *j != i) {
+                assert!(!written.same_buffer(other), "{}: operands {i} and {j} share a buffer", kernel.label);
+            }
+        }
+        let slot = self.rules.iter().position(|r| *r == rows).unwrap_or_else(|| {
+            self.rules.push(rows);
+            self.rules.len() - 1
+        });
+        let offset = self.params.len();
+        self.params.extend_from_slice(bytemuck::bytes_of(params));
+        self.params.resize(self.params.len().next_multiple_of(SLOT as usize), 0);
+        self.steps.push(Step::Dispatch(Recorded {
+            pipeline,
+            label: kernel.label.clone(),
+            params: offset,
+            rows,
+            slot,
+            grid,
+            work,
+            tensors: tensors.iter().map(|&t| t.clone()).collect(),
+        }));
+    }
+
+    /// Fill a tensor with zeros.
+    pub fn clear(&mut self, tensor: &Tensor) {
+        self.steps.push(Step::Other(Command::Clear(tensor.clone())));
+    }
+
+    /// Copy all of `from` to the beginning of `to`, in another buffer.
+    pub fn copy(&mut self, from: &Tensor, to: &Tensor) {
+        self.steps.push(Step::Other(Command::Copy(from.clone(), to.clone())));
+    }
+
+    /// Make the plan: its uniforms, its bind groups.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) when a shader does not compile or memory runs out.
+    pub async fn finish(self) -> Result<Plan> {
+        let gpu = &self.gpu;
+        let uniform = |label: &str, bytes: u64| {
+            let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size: bytes.max(SLOT),
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            gpu.memory().add(buffer.size());
+            buffer
+        };
+        let params = uniform("parameters", self.params.len() as u64);
+        gpu.queue().write_buffer(&params, 0, &self.params);
+        // Slot 0 holds the scalars, slot 1 + i the row count of rule i.
+        let dynamic = uniform("step", SLOT * (1 + self.rules.len() as u64));
+        let commands = self
+            .steps
+            .into_iter()
+            .map(|step| match step {
+                Step::Other(command) => command,
+                Step::Dispatch(d) => {
+                    let slot = |buffer, offset: u64| {
+                        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                            buffer,
+                            offset,
+                            size: wgpu::BufferSize::new(SLOT.min(params.size())),
+                        })
+                    };
+                    let mut tensors = d.tensors.iter();
+                    let entries: Vec<_> = d
+                        .pipeline
+                        .bindings
+                        .iter()
+                        .map(|binding| wgpu::BindGroupEntry {
+                            binding: binding.number,
+                            resource: match binding.name.as_str() {
+                                "p" => slot(&params, d.params as u64),
+                                "rows" => slot(&dynamic, SLOT * (1 + d.slot as u64)),
+                                "step" => slot(&dynamic, 0),
+                                _ => tensors.next().expect("counted when recorded").binding(),
+                            },
+                        })
+                        .collect();
+                    let group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(&d.label),
+                        layout: &d.pipeline.layout,
+                        entries: &entries,
+                    });
+                    Command::Dispatch { pipeline: d.pipeline, group, rows: d.rows, grid: d.grid, work: d.work }
+                }
+            })
+            .collect();
+        self.scope.finish().await?;
+        Ok(Plan { gpu: self.gpu, label: self.label, commands, rules: self.rules, params, dynamic })
+    }
+}
+
+/// A list of dispatches with all their bindings, replayed with [`Plan::run`]. Nothing is allocated on replay.
+pub struct Plan {
+    gpu: Gpu,
+    label: String,
+    commands: Vec<Command>,
+    rules: Vec<Rows>,
+    params: wgpu::Buffer,
+    dynamic: wgpu::Buffer,
+}
+
+impl Plan {
+    /// Submit the plan for a batch with these counts. Returns at once.
+    pub fn run(&self, counts: &Counts, scalars: &Scalars) {
+        let mut bytes = vec![0; self.dynamic.size() as usize];
+        bytes[..size_of::<Scalars>()].copy_from_slice(bytemuck::bytes_of(scalars));
+        for (i, rule) in self.rules.iter().enumerate() {
+            let at = SLOT as usize * (1 + i);
+            bytes[at..at + 4].copy_from_slice(&rule.count(counts).to_le_bytes());
+        }
+        self.gpu.queue().write_buffer(&self.dynamic, 0, &bytes);
+
+        let unlimited = self.gpu.family().is_cpu();
+        let mut commands = self.commands.iter().peekable();
+        while commands.peek().is_some() {
+            let mut encoder =
+                self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&self.label) });
+            let mut pass: Option<wgpu::ComputePass<'static>> = None;
+            let mut submitted = 0;
+            while let Some(command) = commands.next_if(|_| unlimited || submitted < WORK_PER_SUBMIT) {
+                match command {
+                    Command::Dispatch { pipeline, group, rows, grid, work } => {
+                        let [x, y, z] = grid.workgroups(rows.count(counts));
+                        if x == 0 || y == 0 || z == 0 {
+                            continue;
+                        }
+                        let pass = pass.get_or_insert_with(|| {
+                            encoder.begin_compute_pass(&Default::default()).forget_lifetime()
+                        });
+                        pass.set_pipeline(&pipeline.pipeline);
+                        pass.set_bind_group(0, group, &[]);
+                        pass.dispatch_workgroups(x, y, z);
+                        submitted += work;
+                    }
+                    Command::Clear(tensor) => {
+                        pass = None;
+                        encoder.clear_buffer(tensor.buffer(), tensor.offset(), Some(tensor.bytes()));
+                    }
+                    Command::Copy(from, to) => {
+                        pass = None;
+                        encoder.copy_buffer_to_buffer(
+                            from.buffer(),
+                            from.offset(),
+                            to.buffer(),
+                            to.offset(),
+                            Some(from.bytes()),
+                        );
+                    }
+                }
+            }
+            drop(pass);
+            self.gpu.queue().submit([encoder.finish()]);
+        }
+    }
+
+    /// Dispatches in the plan, some of which may have no rows.
+    pub fn dispatches(&self) -> usize {
+        self.commands.iter().filter(|c| matches!(c, Command::Dispatch { .. })).count()
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        for buffer in [&self.params, &self.dynamic] {
+            self.gpu.memory().remove(buffer.size());
+            buffer.destroy();
+        }
+    }
+}

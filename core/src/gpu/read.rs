@@ -1,0 +1,104 @@
+//! Reading tensors back.
+
+use super::{Gpu, Tensor};
+use crate::{Error, Result};
+use futures_channel::oneshot;
+
+/// Bytes read back per piece: bounds the staging memory.
+const PIECE: u64 = 32 << 20;
+
+/// A buffer that the GPU writes and the CPU maps, kept for reuse.
+pub(crate) struct Staging {
+    buffer: wgpu::Buffer,
+}
+
+/// A copy on its way from the GPU.
+pub(crate) struct Pending {
+    staging: Staging,
+    bytes: u64,
+    mapped: oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+}
+
+impl Gpu {
+    /// A staging buffer of this many bytes.
+    pub(crate) fn staging(&self, bytes: u64) -> Staging {
+        let buffer = self.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read back"),
+            size: bytes.next_multiple_of(4),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.memory().add(buffer.size());
+        Staging { buffer }
+    }
+
+    /// Give a staging buffer back.
+    pub(crate) fn release(&self, staging: Staging) {
+        self.memory().remove(staging.buffer.size());
+        staging.buffer.destroy();
+    }
+
+    /// Start copying `bytes` bytes of the tensor from byte `start` on, after all work submitted so far.
+    pub(crate) fn read_start(&self, tensor: &Tensor, start: u64, bytes: u64, staging: Staging) -> Pending {
+        let bytes = bytes.next_multiple_of(4);
+        let mut encoder = self.device().create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(tensor.buffer(), tensor.offset() + start, &staging.buffer, 0, bytes);
+        let (sender, mapped) = oneshot::channel();
+        encoder.map_buffer_on_submit(&staging.buffer, wgpu::MapMode::Read, 0..bytes, move |result| {
+            // The receiver is gone when the caller dropped the future: nothing to tell.
+            let _ = sender.send(result);
+        });
+        self.queue().submit([encoder.finish()]);
+        Pending { staging, bytes, mapped }
+    }
+
+    /// Wait for the copy and hand its bytes to `take`. Gives the staging buffer back for reuse.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device is lost or the buffer cannot be mapped.
+    pub(crate) async fn read_finish<T>(&self, pending: Pending, take: impl FnOnce(&[u8]) -> T) -> Result<(T, Staging)> {
+        let fail = |why: String| Error::gpu("reading back", why);
+        if self.inner.may_block {
+            self.device().poll(wgpu::PollType::wait_indefinitely()).map_err(|e| fail(e.to_string()))?;
+        }
+        pending
+            .mapped
+            .await
+            .map_err(|_| fail("the device was lost".into()))?
+            .map_err(|e| fail(e.to_string()))?;
+        let value = {
+            let view =
+                pending.staging.buffer.slice(..pending.bytes).get_mapped_range().map_err(|e| fail(e.to_string()))?;
+            take(&view)
+        };
+        pending.staging.buffer.unmap();
+        Ok((value, pending.staging))
+    }
+
+    /// The tensor's bytes, after all work submitted so far.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device is lost or the buffer cannot be mapped.
+    pub async fn read_bytes(&self, tensor: &Tensor) -> Result<Vec<u8>> {
+        let total = tensor.len() * tensor.storage().bytes();
+        let mut out = Vec::with_capacity(total as usize);
+        let mut staging = self.staging(total.clamp(4, PIECE));
+        while (out.len() as u64) < total {
+            let take = (total - out.len() as u64).min(PIECE);
+            let pending = self.read_start(tensor, out.len() as u64, take, staging);
+            let ((), back) =
+                self.read_finish(pending, |bytes| out.extend_from_slice(&bytes[..take as usize])).await?;
+            staging = back;
+        }
+        self.release(staging);
+        Ok(out)
+    }
+
+    /// The numbers of an f32 tensor, after all work submitted so far.
+    ///
+    /// # Errors
+    /// As [`Gpu::read_bytes`].
+    pub async fn read(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        Ok(bytemuck::pod_collect_to_vec(&self.read_bytes(tensor).await?))
+    }
+}

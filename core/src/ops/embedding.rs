@@ -1,0 +1,70 @@
+//! Token embedding: rows of a table by token id.
+
+use super::ITEMS;
+use crate::gpu::{Kernel, PlanBuilder, Rows, Storage, Tensor, params};
+use wgpu_sft_shaders::{EMBEDDING, EMBEDDING_BACKWARD};
+
+params! { first: u32, count: u32, width4: u32 }
+
+/// Rows of a `[rows, width]` table that fit one binding of at most `limit` bytes and begin on a multiple of 256 bytes.
+pub fn chunk_rows(limit: u64, width: u32, storage: Storage) -> u32 {
+    let row = u64::from(width) * storage.bytes();
+    // Smallest number of rows whose bytes are a multiple of 256.
+    let step = 256 / gcd(row, 256);
+    (limit / row / step * step).clamp(step, u64::from(u32::MAX) / step * step) as u32
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// `(first, count)` of each chunk of `rows` rows.
+pub fn chunks(rows: u32, chunk: u32) -> impl Iterator<Item = (u32, u32)> {
+    (0..rows).step_by(chunk as usize).map(move |first| (first, chunk.min(rows - first)))
+}
+
+/// `y[t] = table[token[t]]`: `table [vocabulary, width]` in any storage, `token [R]`, `y [R, width]` written.
+pub fn forward(plan: &mut PlanBuilder, tokens: Rows, token: &Tensor, table: &Tensor, width: u32, y: &Tensor) {
+    let kernel = decoding(Kernel::new("embedding", EMBEDDING, &[]), table.storage());
+    let vocabulary = (table.len() / u64::from(width)) as u32;
+    for (first, count) in chunks(vocabulary, chunk_rows(plan.gpu().max_binding(), width, table.storage())) {
+        let params = Params { first, count, width4: width / 4 };
+        let part = table.slice(u64::from(first) * u64::from(width), u64::from(count) * u64::from(width));
+        plan.dispatch(&kernel, &params, tokens.times(width / 4), ITEMS, &[token, &part, y], 0);
+    }
+}
+
+/// Adds `dy [R, width]` to the rows of `d_table [vocabulary, width]`, which the batch's tokens name. `distinct` holds
+/// `(id, first, end)` for each distinct token, places in `order [R]`, the rows sorted by token.
+pub fn backward(
+    plan: &mut PlanBuilder,
+    distinct_rows: Rows,
+    distinct: &Tensor,
+    order: &Tensor,
+    dy: &Tensor,
+    width: u32,
+    d_table: &Tensor,
+) {
+    let kernel = Kernel::new("embedding_backward", EMBEDDING_BACKWARD, &[]);
+    let vocabulary = (d_table.len() / u64::from(width)) as u32;
+    for (first, count) in chunks(vocabulary, chunk_rows(plan.gpu().max_binding(), width, Storage::F32)) {
+        let params = Params { first, count, width4: width / 4 };
+        let part = d_table.slice(u64::from(first) * u64::from(width), u64::from(count) * u64::from(width));
+        plan.dispatch(&kernel, &params, distinct_rows.times(width / 4), ITEMS, &[distinct, order, dy, &part], 0);
+    }
+}
+
+/// The kernel with its `Word` and `decode` for this storage.
+fn decoding(mut kernel: Kernel, storage: Storage) -> Kernel {
+    let decode = match storage {
+        Storage::F32 => return kernel,
+        Storage::Bf16 => {
+            "return bitcast<vec4<f32>>(vec4<u32>(word.x << 16u, word.x & 0xffff0000u, word.y << 16u, word.y & 0xffff0000u));"
+        }
+        Storage::F16 => "return vec4<f32>(unpack2x16float(word.x), unpack2x16float(word.y));",
+    };
+    let text = kernel.source.replace("alias Word = vec4<f32>;", "alias Word = vec2<u32>;").replace("return word;", decode);
+    kernel.label = format!("{} {storage:?}", kernel.label);
+    kernel.source = text.into();
+    kernel
+}

@@ -1,0 +1,447 @@
+//! Matrix products in the three layouts that training needs, generated for each kernel family.
+
+use crate::gpu::{Family, Grid, Kernel, PlanBuilder, Rows, Storage, Tensor, params};
+use std::fmt::Write;
+
+/// Which operand is transposed; see `shaders/src/matmul.wgsl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// `C[M,N] = A[M,K] · B[N,K]ᵀ`: `y = x·Wᵀ`. The batch decides `M`.
+    Nt,
+    /// `C[M,N] = A[M,K] · B[K,N]`: `dx = dy·W`. The batch decides `M`.
+    Nn,
+    /// `C[M,N] = A[K,M]ᵀ · B[K,N]`: `dW = dyᵀ·x`. The batch decides `K`.
+    Tn,
+}
+
+/// What becomes of `C`'s former content, and what is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// `C` is written.
+    Write,
+    /// The product is added to `C`.
+    Accumulate,
+    /// `C` is written: the product plus a bias for each column.
+    Bias,
+    /// `C` is written: the product plus a matrix of `C`'s shape and stride, in another buffer.
+    Add,
+}
+
+/// A row-major matrix inside a tensor.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix<'a> {
+    /// Where its numbers are.
+    pub tensor: &'a Tensor,
+    /// Numbers from one row to the next.
+    pub stride: u32,
+    /// Place of its first number in the tensor.
+    pub offset: u32,
+}
+
+impl<'a> Matrix<'a> {
+    /// The whole of a tensor, with rows of `stride` numbers.
+    pub fn new(tensor: &'a Tensor, stride: u32) -> Self {
+        Self { tensor, stride, offset: 0 }
+    }
+
+    /// The same from number `offset` of each row on.
+    pub fn column(self, offset: u32) -> Self {
+        Self { offset: self.offset + offset, ..self }
+    }
+
+    fn aligned(&self) -> bool {
+        self.stride % 4 == 0 && self.offset % 4 == 0
+    }
+}
+
+/// One product. `m`, `n`, `k` as in [`Layout`]; the dimension that the batch decides is given by `rows` and its value
+/// here is not used.
+#[derive(Debug, Clone, Copy)]
+pub struct Matmul<'a> {
+    /// Which operand is transposed.
+    pub layout: Layout,
+    /// Left operand, f32.
+    pub a: Matrix<'a>,
+    /// Right operand, in any storage.
+    pub b: Matrix<'a>,
+    /// Result, f32.
+    pub c: Matrix<'a>,
+    /// Rows of the result (for [`Layout::Tn`]).
+    pub m: u32,
+    /// Columns of the result.
+    pub n: u32,
+    /// Length of the contraction (for [`Layout::Nt`] and [`Layout::Nn`]).
+    pub k: u32,
+    /// What the batch decides.
+    pub rows: Rows,
+    /// The most rows there can be, to choose a tile.
+    pub most_rows: u32,
+    /// Factor of the product.
+    pub alpha: f32,
+    /// What becomes of `C`.
+    pub output: Output,
+    /// The bias `[n]` or the matrix to add, where `output` asks for one.
+    pub extra: Option<&'a Tensor>,
+}
+
+params! {
+    m: u32,
+    n: u32,
+    k: u32,
+    lda: u32,
+    ldb: u32,
+    ldc: u32,
+    a_offset: u32,
+    b_offset: u32,
+    c_offset: u32,
+    b_rows: u32,
+    alpha: f32,
+}
+
+/// Everything the text of a kernel depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Form {
+    /// Which operand is transposed.
+    pub layout: Layout,
+    /// How `B` is stored.
+    pub storage: Storage,
+    /// What becomes of `C`.
+    pub output: Output,
+    /// Whether A, B and C can be read and written four numbers at a time.
+    pub wide: [bool; 3],
+    /// How the work is cut.
+    pub tile: Tile,
+}
+
+/// How a product is cut into workgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tile {
+    /// `across`×`down` invocations, each `rows`×4 results, operands staged in workgroup memory.
+    Tiled {
+        /// Invocations across.
+        across: u32,
+        /// Invocations down.
+        down: u32,
+        /// Rows of results for each.
+        rows: u32,
+    },
+    /// `lanes` invocations side by side, each `rows` × 4·`vectors` results in registers; A is broadcast from lane to
+    /// lane where `broadcast`, else each loads its own.
+    Blocked {
+        /// Invocations in a workgroup.
+        lanes: u32,
+        /// Rows of results.
+        rows: u32,
+        /// Vectors of four columns for each lane.
+        vectors: u32,
+        /// Whether subgroup broadcasts are used.
+        broadcast: bool,
+    },
+}
+
+impl Tile {
+    /// The tile for a family and a number of rows of the result.
+    pub fn pick(family: Family, rows: u32) -> Self {
+        match family {
+            Family::Tiled => Self::Tiled { across: 16, down: if rows > 16 { 16 } else { 4 }, rows: 4 },
+            Family::Subgroup(lanes) => Self::Blocked {
+                lanes,
+                rows: if rows > 4 { 16 } else { 4 },
+                vectors: if rows > 4 { 1 } else { 2 },
+                broadcast: true,
+            },
+            Family::Register => {
+                Self::Blocked { lanes: 8, rows: if rows > 4 { 8 } else { 4 }, vectors: 1, broadcast: false }
+            }
+        }
+    }
+
+    fn block(self) -> [u32; 2] {
+        match self {
+            Self::Tiled { across, down, rows } => [down * rows, across * 4],
+            Self::Blocked { lanes, rows, vectors, .. } => [rows, lanes * vectors * 4],
+        }
+    }
+}
+
+impl Matmul<'_> {
+    /// Add the product to a plan.
+    pub fn record(&self, plan: &mut PlanBuilder) {
+        let result_rows = if self.layout == Layout::Tn { self.m } else { self.most_rows };
+        self.record_tile(plan, Tile::pick(plan.gpu().family(), result_rows));
+    }
+
+    /// Add the product to a plan, cut in this way.
+    pub fn record_tile(&self, plan: &mut PlanBuilder, tile: Tile) {
+        let inner = |wide: bool, extent: u32| wide && extent % 4 == 0;
+        let a_wide = match self.layout {
+            // The last vector of a row of A may reach into the row's padding: those rows of C are not stored.
+            Layout::Tn => self.a.aligned() && self.m.next_multiple_of(4) + self.a.offset <= self.a.stride,
+            _ => inner(self.a.aligned(), self.k),
+        };
+        let b_wide = inner(self.b.aligned(), if self.layout == Layout::Nt { self.k } else { self.n });
+        let c_wide = inner(self.c.aligned(), self.n);
+        let form = Form {
+            layout: self.layout,
+            storage: self.b.tensor.storage(),
+            output: self.output,
+            wide: [a_wide, b_wide, c_wide],
+            tile,
+        };
+        let params = Params {
+            m: self.m,
+            n: self.n,
+            k: self.k,
+            lda: self.a.stride,
+            ldb: self.b.stride,
+            ldc: self.c.stride,
+            a_offset: self.a.offset,
+            b_offset: self.b.offset,
+            c_offset: self.c.offset,
+            b_rows: if self.layout == Layout::Nt { self.n } else { self.k },
+            alpha: self.alpha,
+        };
+        let [down, across] = tile.block();
+        let x = self.n.div_ceil(across);
+        let grid = match self.layout {
+            Layout::Tn => Grid::Fixed([x, self.m.div_ceil(down), 1]),
+            _ => Grid::Tiles { x, rows: down, z: 1 },
+        };
+        let work = 2 * [self.n, if self.layout == Layout::Tn { self.m } else { self.k }, self.most_rows]
+            .iter()
+            .map(|&d| u64::from(d))
+            .product::<u64>();
+        let mut tensors = vec![self.a.tensor, self.b.tensor, self.c.tensor];
+        tensors.extend(self.extra);
+        plan.dispatch(&kernel(&form), &params, self.rows, grid, &tensors, work);
+    }
+}
+
+/// The kernel of a form.
+pub fn kernel(form: &Form) -> Kernel {
+    let Form { layout, storage, output, wide: [a_wide, b_wide, c_wide], tile } = *form;
+    let (m, k) = if layout == Layout::Tn { ("p.m", "rows") } else { ("rows", "p.k") };
+    let a_extent = if layout == Layout::Tn { m } else { k };
+    let b_extent = if layout == Layout::Nt { k } else { "p.n" };
+    let mut text = wgpu_sft_shaders::MATMUL.to_string();
+    let mut set = |name: &str, value: &str| text = text.replace(&format!("${name}$"), value);
+    set("M", m);
+    set("A_WORD", if a_wide { "vec4<f32>" } else { "f32" });
+    set("B_WORD", match (storage, b_wide) {
+        (Storage::F32, true) => "vec4<f32>",
+        (Storage::F32, false) => "f32",
+        (_, true) => "vec2<u32>",
+        (_, false) => "u32",
+    });
+    set("C_WORD", if c_wide { "vec4<f32>" } else { "f32" });
+    set("LOAD_A", &load("a", Storage::F32, a_wide, a_extent));
+    set("LOAD_B", &load("b", storage, b_wide, b_extent));
+    set("EXTRA_BINDINGS", &match output {
+        Output::Bias | Output::Add => {
+            format!("@group(0) @binding(5) var<storage, read> extra: array<{}>;", if c_wide { "vec4<f32>" } else { "f32" })
+        }
+        _ => String::new(),
+    });
+    set("STORE", &store(output, c_wide));
+    text.push_str(&match tile {
+        Tile::Tiled { across, down, rows } => tiled(layout, m, k, across, down, rows),
+        Tile::Blocked { lanes, rows, vectors, broadcast } => blocked(layout, m, k, lanes, rows, vectors, broadcast),
+    });
+    Kernel { label: format!("matmul {layout:?} {storage:?} {output:?} {tile:?}"), source: text.into(), constants: vec![] }
+}
+
+/// The body of `load_a` or `load_b`.
+fn load(name: &str, storage: Storage, wide: bool, extent: &str) -> String {
+    if wide {
+        return match storage {
+            Storage::F32 => format!("return {name}[(base + inner) >> 2u];"),
+            Storage::Bf16 => format!(
+                "let w = {name}[(base + inner) >> 2u];\n    return bitcast<vec4<f32>>(vec4<u32>(w.x << 16u, w.x & \
+                 0xffff0000u, w.y << 16u, w.y & 0xffff0000u));"
+            ),
+            Storage::F16 => format!(
+                "let w = {name}[(base + inner) >> 2u];\n    return vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y));"
+            ),
+        };
+    }
+    let mut body = String::from("var v = vec4<f32>(0.0);\n");
+    for i in 0..4 {
+        let at = format!("base + inner + {i}u");
+        let value = match storage {
+            Storage::F32 => format!("{name}[{at}]"),
+            Storage::Bf16 => format!("bitcast<f32>((({name}[({at}) >> 1u] >> ((({at}) & 1u) * 16u)) & 0xffffu) << 16u)"),
+            Storage::F16 => format!("unpack2x16float({name}[({at}) >> 1u] >> ((({at}) & 1u) * 16u)).x"),
+        };
+        let _ = writeln!(body, "    if inner + {i}u < {extent} {{ v[{i}] = {value}; }}");
+    }
+    body + "    return v;"
+}
+
+/// The end of `store`.
+fn store(output: Output, wide: bool) -> String {
+    let (at, bias_at) = if wide { ("at >> 2u", "n >> 2u") } else { ("at + i", "n + i") };
+    let value = if wide { "y" } else { "y[i]" };
+    let line = match output {
+        Output::Write => format!("c[{at}] = {value};"),
+        Output::Accumulate => format!("c[{at}] += {value};"),
+        Output::Bias => format!("c[{at}] = {value} + extra[{bias_at}];"),
+        Output::Add => format!("c[{at}] = {value} + extra[{at}];"),
+    };
+    if wide { line } else { format!("for (var i = 0u; i < min(4u, p.n - n); i++) {{ {line} }}") }
+}
+
+/// `main` of the register-blocked forms. Rows and columns outside are clamped to the last one inside and not stored;
+/// contraction steps outside are made zero on A's side.
+fn blocked(layout: Layout, m: &str, k: &str, lanes: u32, rows: u32, vectors: u32, broadcast: bool) -> String {
+    let mut s = format!(
+        "\n@compute @workgroup_size({lanes})\nfn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{\n\
+         let m0 = group.y * {rows}u;\n"
+    );
+    // Columns of this lane, clamped for loading.
+    for j in 0..vectors {
+        let _ = writeln!(s, "let n{j} = (group.x * {vectors}u + {j}u) * {}u + lane * 4u;", lanes * 4);
+        match layout {
+            Layout::Nt => {
+                for c in 0..4 {
+                    let _ = writeln!(s, "let b{j}_{c}_row = min(n{j} + {c}u, p.n - 1u) * p.ldb + p.b_offset;");
+                }
+            }
+            _ => {
+                let _ = writeln!(s, "let b{j}_column = min(n{j}, (p.n - 1u) / 4u * 4u);");
+            }
+        }
+    }
+    // A's vectors: with broadcasts each lane loads vectors lane, lane + lanes, …; without, every lane loads them all.
+    let loads = if broadcast { rows.div_ceil(lanes) } else { rows };
+    let vector = |i: u32| if broadcast { format!("({}u + lane)", i * lanes) } else { format!("{i}u") };
+    for i in 0..loads {
+        let q = vector(i);
+        let _ = match layout {
+            Layout::Tn => writeln!(
+                s,
+                "let a{i}_step = {q} / {0}u; let a{i}_column = min(m0 + {q} % {0}u * 4u, ({m} - 1u) / 4u * 4u);",
+                rows / 4
+            ),
+            _ => writeln!(s, "let a{i}_row = min(m0 + {q}, {m} - 1u) * p.lda + p.a_offset;"),
+        };
+    }
+    for r in 0..rows {
+        for j in 0..vectors {
+            let _ = writeln!(s, "var c{r}_{j} = vec4<f32>(0.0);");
+        }
+    }
+    let _ = writeln!(s, "for (var k = 0u; k < {k}; k += 4u) {{");
+    for i in 0..loads {
+        let _ = match layout {
+            Layout::Tn => writeln!(
+                s,
+                "let a{i} = select(vec4<f32>(0.0), load_a(min(k + a{i}_step, {k} - 1u) * p.lda + p.a_offset, a{i}_column), \
+                 k + a{i}_step < {k});"
+            ),
+            _ => writeln!(s, "let a{i} = load_a(a{i}_row, k);"),
+        };
+    }
+    for j in 0..vectors {
+        for t in 0..4 {
+            let _ = match layout {
+                Layout::Nt => writeln!(s, "let w{j}_{t} = load_b(b{j}_{t}_row, k);"),
+                _ => writeln!(
+                    s,
+                    "let b{j}_{t} = load_b(min(k + {t}u, p_b_rows - 1u) * p.ldb + p.b_offset, b{j}_column);"
+                ),
+            };
+        }
+        if layout == Layout::Nt {
+            for t in 0..4 {
+                let _ = writeln!(s, "let b{j}_{t} = vec4<f32>(w{j}_0[{t}], w{j}_1[{t}], w{j}_2[{t}], w{j}_3[{t}]);");
+            }
+        }
+    }
+    let a_vector = |q: u32| {
+        if broadcast { format!("subgroupBroadcast(a{}, {}u)", q / lanes, q % lanes) } else { format!("a{q}") }
+    };
+    for q in 0..rows {
+        let _ = writeln!(s, "let v{q} = {};", a_vector(q));
+        for e in 0..4 {
+            // Vector q of A holds four steps of row q, or (TN) four rows of step q / (rows / 4).
+            let (row, step) = if layout == Layout::Tn { (q % (rows / 4) * 4 + e, q / (rows / 4)) } else { (q, e) };
+            for j in 0..vectors {
+                let _ = writeln!(s, "c{row}_{j} = fma(vec4<f32>(v{q}[{e}]), b{j}_{step}, c{row}_{j});");
+            }
+        }
+    }
+    s.push_str("}\n");
+    for r in 0..rows {
+        for j in 0..vectors {
+            let _ = writeln!(s, "store(m0 + {r}u, n{j}, c{r}_{j});");
+        }
+    }
+    // With the batch deciding K, B has as many rows as the batch.
+    s.replace("p_b_rows", if layout == Layout::Tn { "rows" } else { "p.b_rows" }) + "}\n"
+}
+
+/// Steps of the contraction that are staged at a time.
+const DEPTH: u32 = 16;
+
+/// `main` of the workgroup-tiled form.
+fn tiled(layout: Layout, m: &str, k: &str, across: u32, down: u32, rows: u32) -> String {
+    let [tile_m, tile_n, threads] = [down * rows, across * 4, across * down];
+    // One number of padding for each row of the stage, so that neighbouring rows fall in different banks.
+    let [pitch_a, pitch_b] = [tile_m + 1, tile_n + 1];
+    let b_rows = if layout == Layout::Tn { "rows" } else { "p.b_rows" };
+    let mut s = format!(
+        "\nvar<workgroup> stage_a: array<f32, {}>;\nvar<workgroup> stage_b: array<f32, {}>;\n\
+         @compute @workgroup_size({threads})\nfn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{\n\
+         let m0 = group.y * {tile_m}u;\nlet n0 = group.x * {tile_n}u;\nlet mine_m = lane / {across}u * {rows}u;\nlet mine_n = lane % {across}u * 4u;\n",
+        DEPTH * pitch_a,
+        DEPTH * pitch_b
+    );
+    for r in 0..rows {
+        let _ = writeln!(s, "var c{r} = vec4<f32>(0.0);");
+    }
+    let _ = writeln!(s, "for (var k0 = 0u; k0 < {k}; k0 += {DEPTH}u) {{");
+    // (operand, its tile across the result, pitch, whether a row of it runs along the contraction, limits)
+    let operands = [
+        ("a", tile_m, pitch_a, layout != Layout::Tn, "m0", m, "p.lda + p.a_offset", k),
+        ("b", tile_n, pitch_b, layout == Layout::Nt, "n0", "p.n", "p.ldb + p.b_offset", b_rows),
+    ];
+    for (name, tile, pitch, along, origin, extent, base, steps) in operands {
+        let count = tile * DEPTH / 4;
+        let _ = writeln!(s, "for (var q = lane; q < {count}u; q += {threads}u) {{\nvar v = vec4<f32>(0.0);");
+        if along {
+            // Vector q: row q / (DEPTH / 4), four steps.
+            let _ = writeln!(
+                s,
+                "let i = q / {0}u;\nlet t = q % {0}u * 4u;\nif k0 + t < {k} {{ v = load_{name}(min({origin} + i, {extent} - 1u) * {base}, k0 + t); }}",
+                DEPTH / 4
+            );
+            for e in 0..4 {
+                let _ = writeln!(s, "stage_{name}[(t + {e}u) * {pitch}u + i] = v[{e}];");
+            }
+        } else {
+            let _ = writeln!(
+                s,
+                "let t = q / {0}u;\nlet i = q % {0}u * 4u;\nif k0 + t < {steps} {{ v = load_{name}((k0 + t) * {base}, min({origin} + i, ({extent} - 1u) / 4u * 4u)); }}",
+                tile / 4
+            );
+            for e in 0..4 {
+                let _ = writeln!(s, "stage_{name}[t * {pitch}u + i + {e}u] = v[{e}];");
+            }
+        }
+        s.push_str("}\n");
+    }
+    let _ = writeln!(
+        s,
+        "workgroupBarrier();\nfor (var t = 0u; t < {DEPTH}u; t++) {{\n\
+         let at = t * {pitch_b}u + mine_n;\n\
+         let v = vec4<f32>(stage_b[at], stage_b[at + 1u], stage_b[at + 2u], stage_b[at + 3u]);"
+    );
+    for r in 0..rows {
+        let _ = writeln!(s, "c{r} = fma(vec4<f32>(stage_a[t * {pitch_a}u + mine_m + {r}u]), v, c{r});");
+    }
+    s.push_str("}\nworkgroupBarrier();\n}\n");
+    for r in 0..rows {
+        let _ = writeln!(s, "store(m0 + mine_m + {r}u, n0 + mine_n, c{r});");
+    }
+    s + "}\n"
+}

@@ -1,0 +1,43 @@
+// C = alpha * op(A) op(B) (+ bias[n]) (+ D)     C [M, N], contraction over K
+//   NT: A [M, K], B [N, K]   y = x W^T          NN: A [M, K], B [K, N]   dx = dy W          TN: A [K, M], B [K, N]   dW = dy^T x
+// Every operand is row-major with its own row stride (lda, ldb, ldc) and offset, in numbers. The batch decides M (NT, NN) or
+// K (TN): `rows`. A template: `$NAME$` is replaced by the generator in core/src/ops/matmul.rs, which also writes `main`.
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    lda: u32,
+    ldb: u32,
+    ldc: u32,
+    a_offset: u32,
+    b_offset: u32,
+    c_offset: u32,
+    b_rows: u32, // rows that B has: N (NT) or K
+    alpha: f32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<uniform> rows: u32;
+@group(0) @binding(2) var<storage, read> a: array<$A_WORD$>;
+@group(0) @binding(3) var<storage, read> b: array<$B_WORD$>;
+@group(0) @binding(4) var<storage, read_write> c: array<$C_WORD$>;
+$EXTRA_BINDINGS$
+
+// Four numbers of A from column `inner` on, of the row that begins at `base`.
+fn load_a(base: u32, inner: u32) -> vec4<f32> {
+    $LOAD_A$
+}
+
+// Four numbers of B from column `inner` on, of the row that begins at `base`.
+fn load_b(base: u32, inner: u32) -> vec4<f32> {
+    $LOAD_B$
+}
+
+// Four numbers of C's row `m` from column `n` on, where both are inside.
+fn store(m: u32, n: u32, sum: vec4<f32>) {
+    if m >= $M$ || n >= p.n {
+        return;
+    }
+    var y = p.alpha * sum;
+    let at = m * p.ldc + p.c_offset + n;
+    $STORE$
+}

@@ -1,0 +1,3 @@
+//! Rows, masks, order and packing.
+
+mod order;
