@@ -55,7 +55,8 @@ case ${1-} in
         have cc || need gcc libc6-dev
         if [ "$(uname)" = Linux ]; then vulkan any; fi
         # What fetches and unpacks the demo's model.
-        have python3 || { command_from curl "curl ca-certificates" && command_from unzip unzip; }
+        python3 -m pip --version >/dev/null 2>&1 || command_from curl "curl ca-certificates"
+        have python3 || command_from unzip unzip
         install_packages
         ;;
     test)

@@ -64,6 +64,7 @@ const fail = (why) => {
 const number = (x) => x.toExponential(1);
 
 const started = performance.now();
+let last = started;
 const page = await browser.newPage();
 const finished = new Promise((resolve) => {
   const timer = setTimeout(() => {
@@ -76,9 +77,12 @@ const finished = new Promise((resolve) => {
         return console.log(`adapter: ${message.name}`);
       case "case": {
         cases += 1;
-        const { name, family, max_error, tolerance, passed, why } = message;
-        const line = `${name} [${family}]: error ${number(max_error)}, allowed ${number(tolerance)}`;
-        return passed ? console.log(`ok    ${line}`) : fail(`${line} ${why}`);
+        const { name, family, max_error, tolerance, passed } = message;
+        const now = performance.now();
+        const seconds = ((now - last) / 1000).toFixed(1);
+        last = now;
+        const line = `${name} [${family}]: error ${number(max_error)}, allowed ${number(tolerance)}, ${seconds} s`;
+        return passed ? console.log(`ok    ${line}`) : fail(line);
       }
       case "failure":
         return fail(message.why);
