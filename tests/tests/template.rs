@@ -294,6 +294,51 @@ fn tool_calls_are_learnt_and_tool_answers_are_not() {
     );
 }
 
+/// Asked not to think, Qwen3 prints the empty think block in every generation prompt but keeps only the last one.
+#[test]
+fn thought_blocks_of_earlier_prompts_may_go() {
+    let tokenizer = tokenizer();
+    let (template, _) = template("qwen3");
+    let mut conversation = turns(&[("user", "a"), ("assistant", "one"), ("user", "b"), ("assistant", "two")]);
+    conversation.template_kwargs = json!({"enable_thinking": false}).as_object().unwrap().clone();
+    let example = conversation.example(&template, &tokenizer).unwrap();
+    assert_eq!(learnt(&tokenizer, &example), ["one<|im_end|>", "two<|im_end|>"]);
+    conversation.messages.pop();
+    assert!(
+        example
+            .ids
+            .starts_with(&conversation.prompt(&template, &tokenizer).unwrap())
+    );
+    // A thought that the template takes out of an earlier turn cannot be learnt there.
+    conversation.messages[1].content = Some("<think>\nhm\n</think>\n\none".into());
+    conversation.messages.push(Message::new("assistant", "two"));
+    let error = conversation.spans(&template).unwrap_err();
+    assert!(
+        matches!(&error, Error::Template { why } if why.starts_with("message 2:")),
+        "{error}"
+    );
+}
+
+/// A row cannot take the place of what the renderer itself sets.
+#[test]
+fn a_rows_variables_do_not_replace_the_messages() {
+    let template = ChatTemplate::new(
+        "{{ messages | length }}{{ add_generation_prompt }}{{ bos_token }}",
+        &tokens(),
+        None,
+    )
+    .unwrap();
+    let kwargs = json!({"messages": [1, 2, 3], "add_generation_prompt": true, "bos_token": "B"})
+        .as_object()
+        .unwrap()
+        .clone();
+    let options = RenderOptions {
+        kwargs: Some(&kwargs),
+        ..RenderOptions::default()
+    };
+    assert_eq!(template.render(&[], &options).unwrap().text, "0FalseB");
+}
+
 #[test]
 fn only_the_completion_of_message_lists_is_learnt() {
     let row = json!({"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "one"}, {"role": "user", "content": "b"}],

@@ -110,19 +110,19 @@ impl ChatTemplate {
     /// [`Error::Template`] with the template's line and reason when it raises, fails or does not end.
     pub fn render(&self, messages: &[Value], options: &RenderOptions) -> Result<Rendered> {
         let mut variables = self.special_tokens.clone();
-        variables.insert("messages".into(), Value::Array(messages.to_vec()));
-        variables.insert("tools".into(), options.tools.cloned().unwrap_or(Value::Null));
         variables.insert("documents".into(), Value::Null);
-        variables.insert(
-            "add_generation_prompt".into(),
-            Value::Bool(options.add_generation_prompt),
-        );
         variables.extend(
             options
                 .kwargs
                 .into_iter()
                 .flatten()
                 .map(|(name, value)| (name.clone(), value.clone())),
+        );
+        variables.insert("messages".into(), Value::Array(messages.to_vec()));
+        variables.insert("tools".into(), options.tools.cloned().unwrap_or(Value::Null));
+        variables.insert(
+            "add_generation_prompt".into(),
+            Value::Bool(options.add_generation_prompt),
         );
         let marks = if self.marks_generation {
             Some(self.unused_marks(&variables)?)
@@ -221,8 +221,12 @@ fn tojson(value: Serde<Value>, kwargs: Kwargs) -> std::result::Result<String, mi
         Some([item, key]) => Some([item.clone(), key.clone()]),
         Some(_) => return Err(invalid("tojson: separators must be two strings".into())),
     };
+    let indent: Option<usize> = kwargs.get("indent")?;
+    if indent.is_some_and(|indent| indent > 64) {
+        return Err(invalid("tojson: an indent of more than 64".into()));
+    }
     let style = python::Json {
-        indent: kwargs.get("indent")?,
+        indent,
         separators,
         ensure_ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
         sort_keys: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
