@@ -319,6 +319,20 @@ fn thought_blocks_of_earlier_prompts_may_go() {
     );
 }
 
+#[test]
+fn generation_blocks_count_outside_comments_only() {
+    let marks = |source: &str| ChatTemplate::new(source, &tokens(), None).unwrap().marks_generation();
+    assert!(marks("{%- generation -%}a{%- endgeneration %}"));
+    assert!(!marks("{# {% generation %} #}{% if generation %}a{% endif %}"));
+    for (name, ..) in TEMPLATES {
+        assert_eq!(
+            template(name).0.marks_generation(),
+            name.ends_with("_training"),
+            "{name}"
+        );
+    }
+}
+
 /// A row cannot take the place of what the renderer itself sets.
 #[test]
 fn a_rows_variables_do_not_replace_the_messages() {

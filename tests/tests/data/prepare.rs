@@ -262,7 +262,7 @@ fn the_content_hash_knows_ids_labels_and_their_bounds() {
     assert_ne!(base, hash(r#"{"input_ids": [1, 2, 3], "labels": [1, 2, -100]}"#));
     let (one, two) = (
         "{\"input_ids\": [1, 2]}\n{\"input_ids\": [3, 4]}",
-        r#"{"input_ids": [1, 2, 3, 4]}"#,
+        r#"{"input_ids": [1, 2, 1, 2], "labels": [3, 4, 3, 4]}"#,
     );
     assert_ne!(hash(one), hash(two));
 }
