@@ -81,10 +81,7 @@ pub enum Error {
 impl Error {
     /// A [`Error::Data`] without a line.
     pub fn data(why: impl Into<String>) -> Self {
-        Self::Data {
-            line: None,
-            why: why.into(),
-        }
+        Self::Data { line: None, why: why.into() }
     }
 
     /// A [`Error::Template`].
@@ -94,26 +91,17 @@ impl Error {
 
     /// A [`Error::Config`].
     pub fn config(field: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Config {
-            field: field.into(),
-            why: why.into(),
-        }
+        Self::Config { field: field.into(), why: why.into() }
     }
 
     /// A [`Error::Weights`].
     pub fn weights(name: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Weights {
-            name: name.into(),
-            why: why.into(),
-        }
+        Self::Weights { name: name.into(), why: why.into() }
     }
 
     /// A [`Error::Gpu`].
     pub fn gpu(doing: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Gpu {
-            doing: doing.into(),
-            why: why.into(),
-        }
+        Self::Gpu { doing: doing.into(), why: why.into() }
     }
 
     /// A [`Error::Checkpoint`].
