@@ -3,8 +3,12 @@
 mod data;
 mod random;
 mod schedule;
+<<<<<<< HEAD
 mod kernels;
 mod config;
 mod formats;
 mod gguf;
 mod smollm2;
+=======
+mod template;
+>>>>>>> data

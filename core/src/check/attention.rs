@@ -28,7 +28,11 @@ pub(super) async fn attention<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
             }
             start += len;
         }
-        let (q, k, v) = (bench.normal(n * query * size), bench.normal(n * key * size), bench.normal(n * key * size));
+        let (q, k, v) = (
+            bench.normal(n * query * size),
+            bench.normal(n * key * size),
+            bench.normal(n * key * size),
+        );
         let d_o = bench.normal(n * query * size);
         let (want_o, want_lse) = reference::attention::forward(heads, &q, &k, &v, &keys);
         let (dq, dk, dv) = reference::attention::backward(heads, &q, &k, &v, &keys, &d_o);
@@ -42,7 +46,10 @@ pub(super) async fn attention<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
         };
         let shape = Shape::fused(query as u32, key as u32, size as u32);
         let qkv = bench.upload(&fuse(&q, &k, &v));
-        let (gkeys, gqueries) = (bench.upload_u32(keys.as_flattened()), bench.upload_u32(queries.as_flattened()));
+        let (gkeys, gqueries) = (
+            bench.upload_u32(keys.as_flattened()),
+            bench.upload_u32(queries.as_flattened()),
+        );
         // A capacity larger than the batch: `delta` lies behind the capacity's log-sum-exps.
         let capacity = n + 3;
         let (o, lse) = (bench.nan(n * query * size), bench.nan(2 * capacity * query));
@@ -58,13 +65,26 @@ pub(super) async fn attention<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
                     lse: &lse,
                     delta_offset: (capacity * query) as u32,
                 };
-                attention::backward(plan, token_rows(), &shape, operands, &saved, &gdo, (&d, &shape), n as u32);
+                attention::backward(
+                    plan,
+                    token_rows(),
+                    &shape,
+                    operands,
+                    &saved,
+                    &gdo,
+                    (&d, &shape),
+                    n as u32,
+                );
             })
             .await?;
         let case = format!("{segments:?} heads {query}:{key} x {size}");
         bench.compare(format!("attention {case}"), &o, &want_o, LOOSE).await?;
-        bench.compare(format!("attention lse {case}"), &lse, &want_lse, LOOSE).await?;
-        bench.compare(format!("attention backward {case}"), &d, &fuse(&dq, &dk, &dv), LOOSE).await?;
+        bench
+            .compare(format!("attention lse {case}"), &lse, &want_lse, LOOSE)
+            .await?;
+        bench
+            .compare(format!("attention backward {case}"), &d, &fuse(&dq, &dk, &dv), LOOSE)
+            .await?;
     }
     Ok(())
 }

@@ -24,7 +24,16 @@ pub(super) async fn matmul<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
     use Layout::{Nn, Nt, Tn};
     use Output::{Accumulate, Add, Bias, Write};
     use Storage::{Bf16, F16, F32};
-    let shape = |layout, storage, output, (m, n, k), slack, alpha| Shape { layout, storage, output, m, n, k, slack, alpha };
+    let shape = |layout, storage, output, (m, n, k), slack, alpha| Shape {
+        layout,
+        storage,
+        output,
+        m,
+        n,
+        k,
+        slack,
+        alpha,
+    };
     let mut shapes = vec![
         shape(Nt, F32, Bias, (67, 132, 80), (0, 0), 1.0),
         shape(Nt, Bf16, Write, (5, 36, 48), (0, 0), 1.0),
@@ -69,15 +78,30 @@ fn spread(dense: &[f64], width: usize, (slack, offset): (usize, usize)) -> Vec<f
 }
 
 async fn case<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>, shape: &Shape, tile: Tile) -> Result<()> {
-    let Shape { layout, storage, output, m, n, k, slack, alpha } = *shape;
+    let Shape {
+        layout,
+        storage,
+        output,
+        m,
+        n,
+        k,
+        slack,
+        alpha,
+    } = *shape;
     let (a, b) = (bench.normal(m * k), bench.normal(n * k));
-    let (a_width, b_width) = (if layout == Layout::Tn { m } else { k }, if layout == Layout::Nt { k } else { n });
+    let (a_width, b_width) = (
+        if layout == Layout::Tn { m } else { k },
+        if layout == Layout::Nt { k } else { n },
+    );
     let start = bench.normal(m * n);
     let mut extra = bench.normal(if output == Output::Bias { n } else { m * n });
     let ga = bench.upload(&spread(&a, a_width, slack));
     let (gb, b) = {
         let (tensor, rounded) = bench.upload_as(&spread(&b, b_width, slack), storage);
-        let dense = rounded[slack.1..].chunks(b_width + slack.0).flat_map(|row| row[..b_width].to_vec()).collect::<Vec<_>>();
+        let dense = rounded[slack.1..]
+            .chunks(b_width + slack.0)
+            .flat_map(|row| row[..b_width].to_vec())
+            .collect::<Vec<_>>();
         (tensor, dense)
     };
     let c = match output {
@@ -89,7 +113,11 @@ async fn case<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>, shape: &Shape, ti
         Output::Bias => Some(bench.upload(&extra)),
         _ => None,
     };
-    let matrix = |tensor, width: usize| Matrix { tensor, stride: (width + slack.0) as u32, offset: slack.1 as u32 };
+    let matrix = |tensor, width: usize| Matrix {
+        tensor,
+        stride: (width + slack.0) as u32,
+        offset: slack.1 as u32,
+    };
     let batch = if layout == Layout::Tn { k } else { m };
     let product = Matmul {
         layout,
@@ -105,7 +133,11 @@ async fn case<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>, shape: &Shape, ti
         output,
         extra: gextra.as_ref(),
     };
-    bench.run(tokens(batch), Scalars::default(), |plan| product.record_tile(plan, tile)).await?;
+    bench
+        .run(tokens(batch), Scalars::default(), |plan| {
+            product.record_tile(plan, tile)
+        })
+        .await?;
     if output == Output::Bias {
         extra = extra.iter().cycle().take(m * n).copied().collect();
     }

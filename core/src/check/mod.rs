@@ -8,9 +8,9 @@ mod matmul;
 mod rows;
 mod update;
 
+use crate::Result;
 use crate::gpu::{Counts, Gpu, PlanBuilder, Rows, Scalars, Storage, Tensor};
 use crate::random::{Stream, block, normals};
-use crate::Result;
 
 /// What became of one case.
 #[derive(Debug, Clone)]
@@ -49,7 +49,12 @@ pub const STEMS: [&str; 13] = [
 /// # Errors
 /// [`Error::Gpu`](crate::Error::Gpu) when a shader does not compile or the device fails. A wrong number is a result, not an error.
 pub async fn run(gpu: &Gpu, filter: Option<&str>, on_case: impl FnMut(&CaseResult)) -> Result<Vec<CaseResult>> {
-    let mut bench = Bench { gpu, results: Vec::new(), on_case, draws: 0 };
+    let mut bench = Bench {
+        gpu,
+        results: Vec::new(),
+        on_case,
+        draws: 0,
+    };
     for stem in STEMS.into_iter().filter(|s| filter.is_none_or(|f| s.contains(f))) {
         match stem {
             "adamw" => update::adamw(&mut bench).await?,
@@ -99,11 +104,14 @@ impl<F: FnMut(&CaseResult)> Bench<'_, F> {
     /// `n` integers below `below`.
     fn integers(&mut self, n: usize, below: u32) -> Vec<u32> {
         self.draws += n as u64;
-        (0..n as u64).map(|i| block(7, Stream::Init, 1, self.draws + i)[0] % below).collect()
+        (0..n as u64)
+            .map(|i| block(7, Stream::Init, 1, self.draws + i)[0] % below)
+            .collect()
     }
 
     fn upload(&self, numbers: &[f64]) -> Tensor {
-        self.gpu.upload("case", &numbers.iter().map(|&v| v as f32).collect::<Vec<_>>())
+        self.gpu
+            .upload("case", &numbers.iter().map(|&v| v as f32).collect::<Vec<_>>())
     }
 
     fn upload_u32(&self, numbers: &[u32]) -> Tensor {
@@ -170,7 +178,10 @@ impl<F: FnMut(&CaseResult)> Bench<'_, F> {
 
 /// Counts for a batch of so many tokens.
 fn tokens(n: usize) -> Counts {
-    Counts { tokens: n as u32, ..Counts::default() }
+    Counts {
+        tokens: n as u32,
+        ..Counts::default()
+    }
 }
 
 /// One row for each token.

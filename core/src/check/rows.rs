@@ -28,16 +28,36 @@ pub(super) async fn rmsnorm<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> 
         (66_001, 1, 4, 4, 0, 4, 0),
     ];
     for (n, heads, width, x_stride, x_offset, y_stride, y_offset) in shapes {
-        let x_place = Place { heads, width, stride: x_stride, offset: x_offset };
-        let y_place = Place { heads, width, stride: y_stride, offset: y_offset };
+        let x_place = Place {
+            heads,
+            width,
+            stride: x_stride,
+            offset: x_offset,
+        };
+        let y_place = Place {
+            heads,
+            width,
+            stride: y_stride,
+            offset: y_offset,
+        };
         let rows = n * heads as usize;
         let (x, w) = (bench.normal(rows * width as usize), bench.normal(width as usize));
         let dy = bench.normal(rows * width as usize);
         let (want, want_rstd) = reference::rmsnorm::forward(&x, &w, 0.1);
         let (want_dx, _) = reference::rmsnorm::backward(&x, &w, &want_rstd, &dy);
-        let (gx, gw, gdy) = (bench.upload(&spread(&x, x_place)), bench.upload(&w), bench.upload(&spread(&dy, y_place)));
-        let (y, rstd) = (bench.upload(&spread(&vec![f64::NAN; x.len()], y_place)), bench.nan(rows));
-        let (dx, added) = (bench.upload(&spread(&vec![f64::NAN; x.len()], y_place)), bench.upload(&spread(&dy, y_place)));
+        let (gx, gw, gdy) = (
+            bench.upload(&spread(&x, x_place)),
+            bench.upload(&w),
+            bench.upload(&spread(&dy, y_place)),
+        );
+        let (y, rstd) = (
+            bench.upload(&spread(&vec![f64::NAN; x.len()], y_place)),
+            bench.nan(rows),
+        );
+        let (dx, added) = (
+            bench.upload(&spread(&vec![f64::NAN; x.len()], y_place)),
+            bench.upload(&spread(&dy, y_place)),
+        );
         bench
             .run(tokens(n), Scalars::default(), |plan| {
                 let t = token_rows();
@@ -47,22 +67,49 @@ pub(super) async fn rmsnorm<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> 
             })
             .await?;
         let case = format!("[{n}, {heads}, {width}]");
-        bench.compare(format!("rmsnorm {case}"), &y, &spread(&want, y_place), LOOSE).await?;
-        bench.compare(format!("rmsnorm rstd {case}"), &rstd, &want_rstd, LOOSE).await?;
-        bench.compare(format!("rmsnorm dx {case}"), &dx, &spread(&want_dx, y_place), LOOSE).await?;
+        bench
+            .compare(format!("rmsnorm {case}"), &y, &spread(&want, y_place), LOOSE)
+            .await?;
+        bench
+            .compare(format!("rmsnorm rstd {case}"), &rstd, &want_rstd, LOOSE)
+            .await?;
+        bench
+            .compare(format!("rmsnorm dx {case}"), &dx, &spread(&want_dx, y_place), LOOSE)
+            .await?;
         let sum: Vec<f64> = want_dx.iter().zip(&dy).map(|(a, b)| a + b).collect();
         // Between the rows nothing may have been touched: `spread` holds 9 there on both sides.
-        bench.compare(format!("rmsnorm dx added {case}"), &added, &spread(&sum, y_place), LOOSE).await?;
+        bench
+            .compare(
+                format!("rmsnorm dx added {case}"),
+                &added,
+                &spread(&sum, y_place),
+                LOOSE,
+            )
+            .await?;
     }
     Ok(())
 }
 
 pub(super) async fn column_sum<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
     for (n, heads, width, most) in [(5, 1, 12, 5), (201, 1, 260, 300), (67, 3, 8, 67)] {
-        let place = Place { heads, width, stride: heads * width + 4, offset: 4 };
-        let dense = Place { heads, width, stride: heads * width, offset: 0 };
+        let place = Place {
+            heads,
+            width,
+            stride: heads * width + 4,
+            offset: 4,
+        };
+        let dense = Place {
+            heads,
+            width,
+            stride: heads * width,
+            offset: 0,
+        };
         let rows = n * heads as usize;
-        let (x, z, scale) = (bench.normal(rows * width as usize), bench.normal(rows * width as usize), bench.normal(rows));
+        let (x, z, scale) = (
+            bench.normal(rows * width as usize),
+            bench.normal(rows * width as usize),
+            bench.normal(rows),
+        );
         let start = bench.normal(width as usize);
         let (gx, gz, gs) = (bench.upload(&spread(&x, place)), bench.upload(&z), bench.upload(&scale));
         let scratch = bench.nan(ops::column_sum::scratch_len(most * heads, width) as usize);
@@ -76,18 +123,39 @@ pub(super) async fn column_sum<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) 
             .await?;
         let add = |sums: Vec<f64>| sums.iter().zip(&start).map(|(a, b)| a + b).collect::<Vec<f64>>();
         let ones = vec![1.0; rows];
-        let want = add(reference::column_sum::weighted(&x, &vec![1.0; x.len()], &ones, width as usize));
-        bench.compare(format!("column_sum [{n}, {heads}, {width}]"), &plain, &want, LOOSE).await?;
+        let want = add(reference::column_sum::weighted(
+            &x,
+            &vec![1.0; x.len()],
+            &ones,
+            width as usize,
+        ));
+        bench
+            .compare(format!("column_sum [{n}, {heads}, {width}]"), &plain, &want, LOOSE)
+            .await?;
         let want = add(reference::column_sum::weighted(&x, &z, &scale, width as usize));
-        bench.compare(format!("column_sum weighted [{n}, {heads}, {width}]"), &weighted, &want, LOOSE).await?;
+        bench
+            .compare(
+                format!("column_sum weighted [{n}, {heads}, {width}]"),
+                &weighted,
+                &want,
+                LOOSE,
+            )
+            .await?;
     }
     Ok(())
 }
 
 pub(super) async fn rope<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
     for (n, heads, size) in [(5usize, 3u32, 8u32), (77, 2, 64), (3, 1, 256), (13, 5, 24)] {
-        let place = Place { heads, width: size, stride: heads * size + 12, offset: 8 };
-        let frequencies: Vec<f64> = (0..size / 2).map(|i| 10_000f64.powf(-f64::from(2 * i) / f64::from(size))).collect();
+        let place = Place {
+            heads,
+            width: size,
+            stride: heads * size + 12,
+            offset: 8,
+        };
+        let frequencies: Vec<f64> = (0..size / 2)
+            .map(|i| 10_000f64.powf(-f64::from(2 * i) / f64::from(size)))
+            .collect();
         let position = bench.integers(n, 2000);
         let x = bench.normal(n * (heads * size) as usize);
         let table = ops::rope::table(2000, &frequencies);
@@ -101,7 +169,14 @@ pub(super) async fn rope<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Res
             .await?;
         for (got, sign, name) in [(turned, 1.0, "rope"), (back, -1.0, "rope backward")] {
             let want = reference::rope::apply(&x, &position, heads as usize, &frequencies, sign);
-            bench.compare(format!("{name} [{n}, {heads}, {size}]"), &got, &spread(&want, place), TIGHT).await?;
+            bench
+                .compare(
+                    format!("{name} [{n}, {heads}, {size}]"),
+                    &got,
+                    &spread(&want, place),
+                    TIGHT,
+                )
+                .await?;
         }
     }
     Ok(())
@@ -110,7 +185,11 @@ pub(super) async fn rope<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Res
 pub(super) async fn swiglu<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
     for (n, width) in [(3usize, 20u32), (67, 172), (66_001, 4)] {
         let w = width as usize;
-        let gu: Vec<f64> = bench.normal(2 * n * w).iter().map(|v| f64::from((v * 5.0) as f32)).collect();
+        let gu: Vec<f64> = bench
+            .normal(2 * n * w)
+            .iter()
+            .map(|v| f64::from((v * 5.0) as f32))
+            .collect();
         let dh = bench.normal(n * w);
         let (g, d) = (bench.upload(&gu), bench.upload(&dh));
         let (h, dgu) = (bench.nan(n * w), bench.nan(2 * n * w));
@@ -120,9 +199,18 @@ pub(super) async fn swiglu<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
                 ops::swiglu::backward(plan, token_rows(), &g, &d, width, &dgu);
             })
             .await?;
-        bench.compare(format!("swiglu [{n}, {width}]"), &h, &reference::swiglu::forward(&gu, w), TIGHT).await?;
+        bench
+            .compare(
+                format!("swiglu [{n}, {width}]"),
+                &h,
+                &reference::swiglu::forward(&gu, w),
+                TIGHT,
+            )
+            .await?;
         let want = reference::swiglu::backward(&gu, &dh, w);
-        bench.compare(format!("swiglu backward [{n}, {width}]"), &dgu, &want, LOOSE).await?;
+        bench
+            .compare(format!("swiglu backward [{n}, {width}]"), &dgu, &want, LOOSE)
+            .await?;
     }
     Ok(())
 }
@@ -142,7 +230,14 @@ pub(super) async fn embedding<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
                 })
                 .await?;
             let want = reference::embedding::forward(&token, &rounded, w);
-            bench.compare(format!("embedding {storage:?} [{n}, {vocabulary}, {width}]"), &y, &want, 0.0).await?;
+            bench
+                .compare(
+                    format!("embedding {storage:?} [{n}, {vocabulary}, {width}]"),
+                    &y,
+                    &want,
+                    0.0,
+                )
+                .await?;
         }
         let mut order: Vec<u32> = (0..n as u32).collect();
         order.sort_by_key(|&t| (token[t as usize], t));
@@ -155,9 +250,15 @@ pub(super) async fn embedding<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
         }
         let dy = bench.normal(n * w);
         let d_table = bench.upload(&numbers);
-        let (gd, go, gdy) =
-            (bench.upload_u32(distinct.as_flattened()), bench.upload_u32(&order), bench.upload(&dy));
-        let counts = Counts { distinct: distinct.len() as u32, ..tokens(n) };
+        let (gd, go, gdy) = (
+            bench.upload_u32(distinct.as_flattened()),
+            bench.upload_u32(&order),
+            bench.upload(&dy),
+        );
+        let counts = Counts {
+            distinct: distinct.len() as u32,
+            ..tokens(n)
+        };
         bench
             .run(counts, Scalars::default(), |plan| {
                 ops::embedding::backward(plan, Rows::of(Of::Distinct), &gd, &go, &gdy, width, &d_table);
@@ -165,22 +266,45 @@ pub(super) async fn embedding<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
             .await?;
         let mut want = numbers;
         reference::embedding::backward(&token, &dy, w, &mut want);
-        bench.compare(format!("embedding backward [{n}, {vocabulary}, {width}]"), &d_table, &want, LOOSE).await?;
+        bench
+            .compare(
+                format!("embedding backward [{n}, {vocabulary}, {width}]"),
+                &d_table,
+                &want,
+                LOOSE,
+            )
+            .await?;
     }
     Ok(())
 }
 
 pub(super) async fn gather<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
     let (n, source, width) = (37usize, 19usize, 12u32);
-    let x_place = Place { heads: 1, width, stride: 20, offset: 4 };
-    let y_place = Place { heads: 1, width, stride: 16, offset: 0 };
+    let x_place = Place {
+        heads: 1,
+        width,
+        stride: 20,
+        offset: 4,
+    };
+    let y_place = Place {
+        heads: 1,
+        width,
+        stride: 16,
+        offset: 0,
+    };
     let x = bench.normal(source * width as usize);
     let mut index = bench.integers(n, source as u32);
     index[3] = ops::gather::NONE;
     let gx = bench.upload(&spread(&x, x_place));
-    let (gi, y) = (bench.upload_u32(&index), bench.upload(&spread(&vec![f64::NAN; n * width as usize], y_place)));
+    let (gi, y) = (
+        bench.upload_u32(&index),
+        bench.upload(&spread(&vec![f64::NAN; n * width as usize], y_place)),
+    );
     let to: Vec<u32> = (0..source as u32).map(|i| (i * 7 + 2) % source as u32).collect();
-    let (gto, scattered) = (bench.upload_u32(&to), bench.upload(&spread(&vec![f64::NAN; x.len()], y_place)));
+    let (gto, scattered) = (
+        bench.upload_u32(&to),
+        bench.upload(&spread(&vec![f64::NAN; x.len()], y_place)),
+    );
     bench
         .run(tokens(n), Scalars::default(), |plan| {
             let (from, into) = ((&gx, x_place), (&y, y_place));
@@ -192,13 +316,19 @@ pub(super) async fn gather<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
     bench.compare("gather", &y, &spread(&want, y_place), 0.0).await?;
     let mut want = vec![0.0; x.len()];
     reference::gather::scatter(&to, &x, width as usize, &mut want);
-    bench.compare("gather scatter", &scattered, &spread(&want, y_place), 0.0).await
+    bench
+        .compare("gather scatter", &scattered, &spread(&want, y_place), 0.0)
+        .await
 }
 
 pub(super) async fn dropout<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
     for (n, width, probability) in [(11usize, 12u32, 0.3f32), (130, 68, 0.0)] {
         let w = width as usize;
-        let key = reference::dropout::Key { seed: 0x1234_5678_9abc_def0, step: 5, site: 13 };
+        let key = reference::dropout::Key {
+            seed: 0x1234_5678_9abc_def0,
+            step: 5,
+            site: 13,
+        };
         let scalars = Scalars {
             seed_low: key.seed as u32,
             seed_high: (key.seed >> 32) as u32,
@@ -207,7 +337,11 @@ pub(super) async fn dropout<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> 
         };
         let (position, example) = (bench.integers(n, 500), bench.integers(n, 9));
         let (x, start) = (bench.normal(n * w), bench.normal(n * w));
-        let (gp, ge, gx) = (bench.upload_u32(&position), bench.upload_u32(&example), bench.upload(&x));
+        let (gp, ge, gx) = (
+            bench.upload_u32(&position),
+            bench.upload_u32(&example),
+            bench.upload(&x),
+        );
         let (y, added) = (bench.nan(n * w), bench.upload(&start));
         bench
             .run(tokens(n), scalars, |plan| {
@@ -218,9 +352,18 @@ pub(super) async fn dropout<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> 
             })
             .await?;
         let want = reference::dropout::apply(&x, &position, &example, w, key, probability);
-        bench.compare(format!("dropout {probability} [{n}, {width}]"), &y, &want, TIGHT).await?;
+        bench
+            .compare(format!("dropout {probability} [{n}, {width}]"), &y, &want, TIGHT)
+            .await?;
         let sum: Vec<f64> = want.iter().zip(&start).map(|(a, b)| a + b).collect();
-        bench.compare(format!("dropout added {probability} [{n}, {width}]"), &added, &sum, TIGHT).await?;
+        bench
+            .compare(
+                format!("dropout added {probability} [{n}, {width}]"),
+                &added,
+                &sum,
+                TIGHT,
+            )
+            .await?;
     }
     Ok(())
 }
@@ -228,37 +371,73 @@ pub(super) async fn dropout<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> 
 pub(super) async fn cross_entropy<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
     for (n, vocabulary) in [(3usize, 97usize), (13, 320), (2, 4099)] {
         let stride = vocabulary.next_multiple_of(4);
-        let mut logits: Vec<f64> = bench.normal(n * vocabulary).iter().map(|v| f64::from((v * 4.0) as f32)).collect();
+        let mut logits: Vec<f64> = bench
+            .normal(n * vocabulary)
+            .iter()
+            .map(|v| f64::from((v * 4.0) as f32))
+            .collect();
         let mut target = bench.integers(n, vocabulary as u32);
         // A correct row, and a tie that the first index must win.
         logits[target[1] as usize + vocabulary] = 40.0;
         (logits[vocabulary - 1], logits[5], target[0]) = (50.0, 50.0, 5);
         let first = 2;
-        let place = Place { heads: 1, width: vocabulary as u32, stride: stride as u32, offset: 0 };
+        let place = Place {
+            heads: 1,
+            width: vocabulary as u32,
+            stride: stride as u32,
+            offset: 0,
+        };
         let padded = spread(&logits, place);
         let (z, kept) = (bench.upload(&padded), bench.upload(&padded));
         let mut shifted = vec![0; first];
         shifted.extend(&target);
         let gt = bench.upload_u32(&shifted);
         let (loss, correct) = (bench.nan(first + n), bench.nan(first + n));
-        let scalars = Scalars { loss_scale: 0.125, ..Scalars::default() };
+        let scalars = Scalars {
+            loss_scale: 0.125,
+            ..Scalars::default()
+        };
         bench
             .run(tokens(n), scalars, |plan| {
                 for (z, backward) in [(&kept, false), (&z, true)] {
                     let shape = (z, vocabulary as u32, stride as u32);
-                    ops::cross_entropy::apply(plan, token_rows(), first as u32, &gt, shape, (&loss, &correct), backward);
+                    ops::cross_entropy::apply(
+                        plan,
+                        token_rows(),
+                        first as u32,
+                        &gt,
+                        shape,
+                        (&loss, &correct),
+                        backward,
+                    );
                 }
             })
             .await?;
         let (want_loss, want_correct, want) = reference::cross_entropy::apply(&logits, &target, vocabulary, 0.125);
         let case = format!("[{n}, {vocabulary}]");
         // A slice must begin at 256 bytes to be bound, not to be read.
-        bench.compare(format!("cross_entropy loss {case}"), &loss.slice(first as u64, n as u64), &want_loss, LOOSE).await?;
+        bench
+            .compare(
+                format!("cross_entropy loss {case}"),
+                &loss.slice(first as u64, n as u64),
+                &want_loss,
+                LOOSE,
+            )
+            .await?;
         let got = correct.slice(first as u64, n as u64);
-        bench.compare(format!("cross_entropy correct {case}"), &got, &want_correct, 0.0).await?;
-        bench.compare(format!("cross_entropy untouched {case}"), &kept, &padded, 0.0).await?;
-        let want: Vec<f64> = spread(&want, place).iter().map(|&v| if v == 9.0 { 0.0 } else { v }).collect();
-        bench.compare(format!("cross_entropy gradient {case}"), &z, &want, LOOSE).await?;
+        bench
+            .compare(format!("cross_entropy correct {case}"), &got, &want_correct, 0.0)
+            .await?;
+        bench
+            .compare(format!("cross_entropy untouched {case}"), &kept, &padded, 0.0)
+            .await?;
+        let want: Vec<f64> = spread(&want, place)
+            .iter()
+            .map(|&v| if v == 9.0 { 0.0 } else { v })
+            .collect();
+        bench
+            .compare(format!("cross_entropy gradient {case}"), &z, &want, LOOSE)
+            .await?;
     }
     Ok(())
 }

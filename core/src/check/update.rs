@@ -23,14 +23,21 @@ fn scalars() -> Scalars {
 }
 
 pub(super) async fn adamw<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
-    for (n, decay, latched) in [(1004, true, false), (64, false, false), (4 * 64 * 66_000, true, false), (100, true, true)] {
+    for (n, decay, latched) in [
+        (1004, true, false),
+        (64, false, false),
+        (4 * 64 * 66_000, true, false),
+        (100, true, true),
+    ] {
         let s = scalars();
         let (w, g, m) = (bench.normal(n), bench.normal(n), bench.normal(n));
         let v: Vec<f64> = bench.normal(n).iter().map(|v| v * v).collect();
         let metrics = bench.upload(&[0.0, 0.0, 0.0, 0.5, if latched { 2.0 } else { 0.0 }, 0.0, 0.0, 0.0]);
         let (gw, gg, gm, gv) = (bench.upload(&w), bench.upload(&g), bench.upload(&m), bench.upload(&v));
         bench
-            .run(Counts::default(), s, |plan| ops::adamw::update(plan, &metrics, &gg, &gw, (&gm, &gv), decay))
+            .run(Counts::default(), s, |plan| {
+                ops::adamw::update(plan, &metrics, &gg, &gw, (&gm, &gv), decay)
+            })
             .await?;
         let update = reference::adamw::Update {
             learning_rate: 0.01,
@@ -45,16 +52,28 @@ pub(super) async fn adamw<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Re
         if !latched {
             reference::adamw::update(&update, &g, &mut want, &mut want_m, &mut want_v);
         }
-        let case = format!("[{n}]{}{}", if decay { " decay" } else { "" }, if latched { " latched" } else { "" });
+        let case = format!(
+            "[{n}]{}{}",
+            if decay { " decay" } else { "" },
+            if latched { " latched" } else { "" }
+        );
         bench.compare(format!("adamw weight {case}"), &gw, &want, TIGHT).await?;
-        bench.compare(format!("adamw first moment {case}"), &gm, &want_m, TIGHT).await?;
-        bench.compare(format!("adamw second moment {case}"), &gv, &want_v, TIGHT).await?;
+        bench
+            .compare(format!("adamw first moment {case}"), &gm, &want_m, TIGHT)
+            .await?;
+        bench
+            .compare(format!("adamw second moment {case}"), &gv, &want_v, TIGHT)
+            .await?;
     }
     Ok(())
 }
 
 pub(super) async fn gradient_norm<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
-    for (sizes, max_norm) in [(vec![12, 70_000], 0.7), (vec![16_384, 4, 300_004], 0.0), (vec![64], 1e6)] {
+    for (sizes, max_norm) in [
+        (vec![12, 70_000], 0.7),
+        (vec![16_384, 4, 300_004], 0.0),
+        (vec![64], 1e6),
+    ] {
         let gradients: Vec<Vec<f64>> = sizes.iter().map(|&n| bench.normal(n)).collect();
         let tensors: Vec<_> = gradients.iter().map(|g| bench.upload(g)).collect();
         let counts: Vec<u64> = tensors.iter().map(|t| ops::gradient_norm::partials(t.len())).collect();
@@ -73,9 +92,13 @@ pub(super) async fn gradient_norm<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F
             .await?;
         let (norm, clip) = reference::gradient_norm::apply(&gradients.concat(), f64::from(max_norm));
         let want = [1.0, 0.0, norm, clip, 0.0];
-        bench.compare(format!("gradient_norm {sizes:?}"), &metrics.slice(0, 5), &want, LOOSE).await?;
+        bench
+            .compare(format!("gradient_norm {sizes:?}"), &metrics.slice(0, 5), &want, LOOSE)
+            .await?;
         let clip_only = metrics.slice(3, 1);
-        bench.compare(format!("gradient_norm clip {sizes:?}"), &clip_only, &[clip], LOOSE).await?;
+        bench
+            .compare(format!("gradient_norm clip {sizes:?}"), &clip_only, &[clip], LOOSE)
+            .await?;
     }
     // A gradient or a loss that is not finite latches the step, and a later one does not overwrite it.
     for (gradient, loss, before, after) in [

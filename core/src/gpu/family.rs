@@ -59,7 +59,10 @@ impl FromStr for Family {
             "tiled" => Ok(Self::Tiled),
             "subgroup" => Ok(Self::Subgroup(0)),
             "register" => Ok(Self::Register),
-            _ => Err(crate::Error::config("kernels", format!("{s:?} is not one of tiled, subgroup, register"))),
+            _ => Err(crate::Error::config(
+                "kernels",
+                format!("{s:?} is not one of tiled, subgroup, register"),
+            )),
         }
     }
 }

@@ -17,7 +17,11 @@ pub struct Kernel {
 impl Kernel {
     /// A kernel whose text is a file of the shader crate.
     pub fn new(label: &'static str, source: &'static str, constants: &[(&'static str, f64)]) -> Self {
-        Self { label: label.into(), source: Cow::Borrowed(source), constants: constants.to_vec() }
+        Self {
+            label: label.into(),
+            source: Cow::Borrowed(source),
+            constants: constants.to_vec(),
+        }
     }
 }
 
@@ -68,9 +72,13 @@ pub fn bindings(source: &str) -> Vec<Binding> {
 
 /// The member names of the shader's `struct Params`, in order. Each is a 4-byte scalar; a test holds this against naga.
 pub fn param_fields(source: &str) -> Vec<&str> {
-    let Some((_, rest)) = source.split_once("\nstruct Params {") else { return Vec::new() };
+    let Some((_, rest)) = source.split_once("\nstruct Params {") else {
+        return Vec::new();
+    };
     let body = rest.split_once("\n}").map_or(rest, |(body, _)| body);
-    body.lines().filter_map(|line| line.split_once(':').map(|(name, _)| name.trim())).collect()
+    body.lines()
+        .filter_map(|line| line.split_once(':').map(|(name, _)| name.trim()))
+        .collect()
 }
 
 /// The Rust twin of a shader's `struct Params`.
@@ -111,7 +119,10 @@ impl Gpu {
             write!(key, "\n{name}={value}").expect("a string takes any text");
         }
         let mut pipelines = self.inner.pipelines.lock().expect("no thread panics while it compiles");
-        pipelines.entry(key).or_insert_with(|| Arc::new(self.compile(kernel))).clone()
+        pipelines
+            .entry(key)
+            .or_insert_with(|| Arc::new(self.compile(kernel)))
+            .clone()
     }
 
     fn compile(&self, kernel: &Kernel) -> Pipeline {
@@ -125,7 +136,9 @@ impl Gpu {
                 ty: wgpu::BindingType::Buffer {
                     ty: match binding.access {
                         Access::Uniform => wgpu::BufferBindingType::Uniform,
-                        access => wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+                        access => wgpu::BufferBindingType::Storage {
+                            read_only: access == Access::Read,
+                        },
                     },
                     has_dynamic_offset: false,
                     min_binding_size: None,
@@ -134,7 +147,10 @@ impl Gpu {
             })
             .collect();
         let device = self.device();
-        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label,
+            entries: &entries,
+        });
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label,
             layout: Some(&device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -150,7 +166,11 @@ impl Gpu {
             },
             cache: None,
         });
-        Pipeline { pipeline, layout, bindings }
+        Pipeline {
+            pipeline,
+            layout,
+            bindings,
+        }
     }
 
     #[allow(unsafe_code)]
@@ -164,6 +184,9 @@ impl Gpu {
         }
         // SAFETY: every index in our kernels is guarded by the sizes they are given and every loop ends; the case table
         // runs each kernel with the checks on as well, over sizes that would show a stray access.
-        unsafe { self.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+        unsafe {
+            self.device()
+                .create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        }
     }
 }

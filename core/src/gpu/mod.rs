@@ -88,7 +88,9 @@ impl Gpu {
             None => (!adapters.is_empty()).then_some(0),
             Some(wanted) => match wanted.parse::<usize>() {
                 Ok(index) => (index < adapters.len()).then_some(index),
-                Err(_) => names.iter().position(|n| n.to_lowercase().contains(&wanted.to_lowercase())),
+                Err(_) => names
+                    .iter()
+                    .position(|n| n.to_lowercase().contains(&wanted.to_lowercase())),
             },
         };
         let Some(index) = index else {
@@ -122,8 +124,10 @@ impl Gpu {
             required_limits: limits,
             ..Default::default()
         };
-        let (device, queue) =
-            adapter.request_device(&descriptor).await.map_err(|e| Error::gpu("opening the device", e.to_string()))?;
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|e| Error::gpu("opening the device", e.to_string()))?;
         Ok(Self::with(device, queue, adapter.get_info(), options, true))
     }
 
@@ -185,7 +189,11 @@ impl Gpu {
 
     /// Largest storage binding in bytes, rounded down to whole 256-byte units.
     pub fn max_binding(&self) -> u64 {
-        self.inner.limits.max_storage_buffer_binding_size.min(self.inner.limits.max_buffer_size) & !255
+        self.inner
+            .limits
+            .max_storage_buffer_binding_size
+            .min(self.inner.limits.max_buffer_size)
+            & !255
     }
 
     /// Largest buffer in bytes.

@@ -50,23 +50,42 @@ pub struct Rows {
 impl Rows {
     /// Always `n` rows.
     pub fn fixed(n: u32) -> Self {
-        Self { of: Of::Fixed, start: 0, len: n, times: 1, per: 1 }
+        Self {
+            of: Of::Fixed,
+            start: 0,
+            len: n,
+            times: 1,
+            per: 1,
+        }
     }
 
     /// One row for each of something.
     pub fn of(of: Of) -> Self {
-        Self { of, start: 0, len: u32::MAX, times: 1, per: 1 }
+        Self {
+            of,
+            start: 0,
+            len: u32::MAX,
+            times: 1,
+            per: 1,
+        }
     }
 
     /// Rows `start..start + len` of these only.
     pub fn chunk(self, start: u32, len: u32) -> Self {
         assert!(self.times == 1 && self.start == 0, "a chunk is taken first");
-        Self { start, len: len.min(self.len), ..self }
+        Self {
+            start,
+            len: len.min(self.len),
+            ..self
+        }
     }
 
     /// So many for each row.
     pub fn times(self, times: u32) -> Self {
-        Self { times: self.times * times, ..self }
+        Self {
+            times: self.times * times,
+            ..self
+        }
     }
 
     /// One for each block of `per` rows, the last perhaps short.
@@ -152,7 +171,13 @@ pub struct Scalars {
 }
 
 enum Command {
-    Dispatch { pipeline: Arc<Pipeline>, group: wgpu::BindGroup, rows: Rows, grid: Grid, work: u64 },
+    Dispatch {
+        pipeline: Arc<Pipeline>,
+        group: wgpu::BindGroup,
+        rows: Rows,
+        grid: Grid,
+        work: u64,
+    },
     Clear(Tensor),
     Copy(Tensor, Tensor),
 }
@@ -214,12 +239,29 @@ impl PlanBuilder {
         work: u64,
     ) {
         let pipeline = self.gpu.pipeline(kernel);
-        let storage: Vec<_> = pipeline.bindings.iter().filter(|b| b.access != Access::Uniform).collect();
+        let storage: Vec<_> = pipeline
+            .bindings
+            .iter()
+            .filter(|b| b.access != Access::Uniform)
+            .collect();
         assert_eq!(storage.len(), tensors.len(), "{}: operands", kernel.label);
-        assert_eq!(param_fields(&kernel.source), P::FIELDS, "{}: struct Params", kernel.label);
-        for (i, written) in tensors.iter().enumerate().filter(|(i, _)| storage[*i].access == Access::ReadWrite) {
+        assert_eq!(
+            param_fields(&kernel.source),
+            P::FIELDS,
+            "{}: struct Params",
+            kernel.label
+        );
+        for (i, written) in tensors
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| storage[*i].access == Access::ReadWrite)
+        {
             for (j, other) in tensors.iter().enumerate().filter(|(j, _)| *j != i) {
-                assert!(!written.same_buffer(other), "{}: operands {i} and {j} share a buffer", kernel.label);
+                assert!(
+                    !written.same_buffer(other),
+                    "{}: operands {i} and {j} share a buffer",
+                    kernel.label
+                );
             }
         }
         let slot = self.rules.iter().position(|r| *r == rows).unwrap_or_else(|| {
@@ -304,12 +346,25 @@ impl PlanBuilder {
                         layout: &d.pipeline.layout,
                         entries: &entries,
                     });
-                    Command::Dispatch { pipeline: d.pipeline, group, rows: d.rows, grid: d.grid, work: d.work }
+                    Command::Dispatch {
+                        pipeline: d.pipeline,
+                        group,
+                        rows: d.rows,
+                        grid: d.grid,
+                        work: d.work,
+                    }
                 }
             })
             .collect();
         self.scope.finish().await?;
-        Ok(Plan { gpu: self.gpu, label: self.label, commands, rules: self.rules, params, dynamic })
+        Ok(Plan {
+            gpu: self.gpu,
+            label: self.label,
+            commands,
+            rules: self.rules,
+            params,
+            dynamic,
+        })
     }
 }
 
@@ -337,20 +392,29 @@ impl Plan {
         let unlimited = self.gpu.family().is_cpu();
         let mut commands = self.commands.iter().peekable();
         while commands.peek().is_some() {
-            let mut encoder =
-                self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&self.label) });
+            let mut encoder = self
+                .gpu
+                .device()
+                .create_command_encoder(&wgpu::CommandEncoderDescriptor {
+                    label: Some(&self.label),
+                });
             let mut pass: Option<wgpu::ComputePass<'static>> = None;
             let mut submitted = 0;
             while let Some(command) = commands.next_if(|_| unlimited || submitted < WORK_PER_SUBMIT) {
                 match command {
-                    Command::Dispatch { pipeline, group, rows, grid, work } => {
+                    Command::Dispatch {
+                        pipeline,
+                        group,
+                        rows,
+                        grid,
+                        work,
+                    } => {
                         let [x, y, z] = grid.workgroups(rows.count(counts));
                         if x == 0 || y == 0 || z == 0 {
                             continue;
                         }
-                        let pass = pass.get_or_insert_with(|| {
-                            encoder.begin_compute_pass(&Default::default()).forget_lifetime()
-                        });
+                        let pass = pass
+                            .get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
                         pass.set_pipeline(&pipeline.pipeline);
                         pass.set_bind_group(0, group, &[]);
                         pass.dispatch_workgroups(x, y, z);
@@ -379,7 +443,10 @@ impl Plan {
 
     /// Dispatches in the plan, some of which may have no rows.
     pub fn dispatches(&self) -> usize {
-        self.commands.iter().filter(|c| matches!(c, Command::Dispatch { .. })).count()
+        self.commands
+            .iter()
+            .filter(|c| matches!(c, Command::Dispatch { .. }))
+            .count()
     }
 }
 

@@ -59,7 +59,9 @@ impl Gpu {
     pub(crate) async fn read_finish<T>(&self, pending: Pending, take: impl FnOnce(&[u8]) -> T) -> Result<(T, Staging)> {
         let fail = |why: String| Error::gpu("reading back", why);
         if self.inner.may_block {
-            self.device().poll(wgpu::PollType::wait_indefinitely()).map_err(|e| fail(e.to_string()))?;
+            self.device()
+                .poll(wgpu::PollType::wait_indefinitely())
+                .map_err(|e| fail(e.to_string()))?;
         }
         pending
             .mapped
@@ -67,8 +69,12 @@ impl Gpu {
             .map_err(|_| fail("the device was lost".into()))?
             .map_err(|e| fail(e.to_string()))?;
         let value = {
-            let view =
-                pending.staging.buffer.slice(..pending.bytes).get_mapped_range().map_err(|e| fail(e.to_string()))?;
+            let view = pending
+                .staging
+                .buffer
+                .slice(..pending.bytes)
+                .get_mapped_range()
+                .map_err(|e| fail(e.to_string()))?;
             take(&view)
         };
         pending.staging.buffer.unmap();
@@ -86,8 +92,9 @@ impl Gpu {
         while (out.len() as u64) < total {
             let take = (total - out.len() as u64).min(PIECE);
             let pending = self.read_start(tensor, out.len() as u64, take, staging);
-            let ((), back) =
-                self.read_finish(pending, |bytes| out.extend_from_slice(&bytes[..take as usize])).await?;
+            let ((), back) = self
+                .read_finish(pending, |bytes| out.extend_from_slice(&bytes[..take as usize]))
+                .await?;
             staging = back;
         }
         self.release(staging);

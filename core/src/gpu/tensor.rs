@@ -88,7 +88,11 @@ impl Tensor {
     /// Numbers `start..start + len` of it. `start` must fall on a multiple of 256 bytes for a tensor that is bound.
     pub fn slice(&self, start: u64, len: u64) -> Self {
         assert!(start + len <= self.len, "slice {start}+{len} of {}", self.len);
-        Self { offset: self.offset + start * self.storage.bytes(), len, ..self.clone() }
+        Self {
+            offset: self.offset + start * self.storage.bytes(),
+            len,
+            ..self.clone()
+        }
     }
 
     /// Whether the two lie in one buffer.
@@ -119,8 +123,16 @@ impl Gpu {
             mapped_at_creation: false,
         });
         self.memory().add(buffer.size());
-        let allocation = Arc::new(Allocation { buffer, memory: self.memory().clone() });
-        Tensor { allocation, offset: 0, len, storage }
+        let allocation = Arc::new(Allocation {
+            buffer,
+            memory: self.memory().clone(),
+        });
+        Tensor {
+            allocation,
+            offset: 0,
+            len,
+            storage,
+        }
     }
 
     /// A new tensor that holds these numbers.
@@ -139,15 +151,21 @@ impl Gpu {
 
     /// Overwrite the tensor's first bytes. A last odd half-word is padded with zero.
     pub fn write(&self, tensor: &Tensor, bytes: &[u8]) {
-        assert!(bytes.len() as u64 <= tensor.bytes(), "{} bytes into {tensor:?}", bytes.len());
+        assert!(
+            bytes.len() as u64 <= tensor.bytes(),
+            "{} bytes into {tensor:?}",
+            bytes.len()
+        );
         let whole = bytes.len() & !3;
         if whole > 0 {
-            self.queue().write_buffer(tensor.buffer(), tensor.offset(), &bytes[..whole]);
+            self.queue()
+                .write_buffer(tensor.buffer(), tensor.offset(), &bytes[..whole]);
         }
         if whole < bytes.len() {
             let mut word = [0; 4];
             word[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-            self.queue().write_buffer(tensor.buffer(), tensor.offset() + whole as u64, &word);
+            self.queue()
+                .write_buffer(tensor.buffer(), tensor.offset() + whole as u64, &word);
         }
     }
 }

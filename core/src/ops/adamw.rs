@@ -15,5 +15,12 @@ pub fn update(
 ) {
     let kernel = Kernel::new("adamw", ADAMW, &[("DECAY", f64::from(u8::from(decay)))]);
     let rows = Rows::fixed((weight.len() / 4) as u32);
-    plan.dispatch(&kernel, &(), rows, ITEMS, &[metrics, gradient, weight, first_moment, second_moment], 0);
+    plan.dispatch(
+        &kernel,
+        &(),
+        rows,
+        ITEMS,
+        &[metrics, gradient, weight, first_moment, second_moment],
+        0,
+    );
 }

@@ -75,7 +75,10 @@ impl Params {
 mod delta_params {
     crate::gpu::params! { width4: u32, offset: u32 }
     pub(super) fn new(head_dim: u32, offset: u32) -> impl crate::gpu::Params {
-        Params { width4: head_dim / 4, offset }
+        Params {
+            width4: head_dim / 4,
+            offset,
+        }
     }
 }
 
@@ -119,8 +122,19 @@ pub fn forward(
 ) {
     let family = plan.gpu().family();
     let kernel = kernel("attention", ATTENTION, shape.head_dim, family);
-    let grid = Grid::Tiles { x: shape.heads, rows: width(family), z: 1 };
-    plan.dispatch(&kernel, &Params::new(shape, shape, 0), tokens, grid, &[q, k, v, range, o, lse], shape.work(most));
+    let grid = Grid::Tiles {
+        x: shape.heads,
+        rows: width(family),
+        z: 1,
+    };
+    plan.dispatch(
+        &kernel,
+        &Params::new(shape, shape, 0),
+        tokens,
+        grid,
+        &[q, k, v, range, o, lse],
+        shape.work(most),
+    );
 }
 
 /// What the backward pass reads besides queries, keys and values.
@@ -151,15 +165,40 @@ pub fn backward(
     let family = plan.gpu().family();
     let delta = Kernel::new("attention_delta", ATTENTION_DELTA, &[]);
     let params = delta_params::new(shape.head_dim, saved.delta_offset);
-    plan.dispatch(&delta, &params, tokens.times(shape.heads), super::ITEMS, &[saved.o, d_o, saved.lse], 0);
+    plan.dispatch(
+        &delta,
+        &params,
+        tokens.times(shape.heads),
+        super::ITEMS,
+        &[saved.o, d_o, saved.lse],
+        0,
+    );
 
     let queries = kernel("attention_backward_q", ATTENTION_BACKWARD_Q, shape.head_dim, family);
     let params = Params::new(shape, d_shape, saved.delta_offset);
-    let grid = |heads| Grid::Tiles { x: heads, rows: width(family), z: 1 };
+    let grid = |heads| Grid::Tiles {
+        x: heads,
+        rows: width(family),
+        z: 1,
+    };
     let operands = [q, k, v, saved.keys, saved.lse, d_o, d];
-    plan.dispatch(&queries, &params, tokens, grid(shape.heads), &operands, 2 * shape.work(most));
+    plan.dispatch(
+        &queries,
+        &params,
+        tokens,
+        grid(shape.heads),
+        &operands,
+        2 * shape.work(most),
+    );
 
     let keys = kernel("attention_backward_kv", ATTENTION_BACKWARD_KV, shape.head_dim, family);
     let operands = [q, k, v, saved.queries, saved.lse, d_o, d];
-    plan.dispatch(&keys, &params, tokens, grid(shape.kv_heads), &operands, 2 * shape.work(most));
+    plan.dispatch(
+        &keys,
+        &params,
+        tokens,
+        grid(shape.kv_heads),
+        &operands,
+        2 * shape.work(most),
+    );
 }

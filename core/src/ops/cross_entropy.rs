@@ -20,6 +20,10 @@ pub fn apply(
     let shape = if plan.gpu().family().is_cpu() { (8, 1) } else { (256, 1) };
     let (mut kernel, grid) = row_kernel("cross_entropy", CROSS_ENTROPY, shape);
     kernel.constants.push(("BACKWARD", f64::from(u8::from(backward))));
-    let params = Params { vocabulary, stride4: stride / 4, first };
+    let params = Params {
+        vocabulary,
+        stride4: stride / 4,
+        first,
+    };
     plan.dispatch(&kernel, &params, rows, grid, &[target, logits, loss, correct], 0);
 }

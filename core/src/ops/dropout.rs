@@ -18,6 +18,17 @@ pub fn apply(
     accumulate: bool,
 ) {
     let kernel = Kernel::new("dropout", DROPOUT, &[("ACCUMULATE", f64::from(u8::from(accumulate)))]);
-    let params = Params { width4: width / 4, site, probability };
-    plan.dispatch(&kernel, &params, tokens.times(width / 4), ITEMS, &[position, example, x, y], 0);
+    let params = Params {
+        width4: width / 4,
+        site,
+        probability,
+    };
+    plan.dispatch(
+        &kernel,
+        &params,
+        tokens.times(width / 4),
+        ITEMS,
+        &[position, example, x, y],
+        0,
+    );
 }

@@ -20,7 +20,9 @@ fn gcd(a: u64, b: u64) -> u64 {
 
 /// `(first, count)` of each chunk of `rows` rows.
 pub fn chunks(rows: u32, chunk: u32) -> impl Iterator<Item = (u32, u32)> {
-    (0..rows).step_by(chunk as usize).map(move |first| (first, chunk.min(rows - first)))
+    (0..rows)
+        .step_by(chunk as usize)
+        .map(move |first| (first, chunk.min(rows - first)))
 }
 
 /// `y[t] = table[token[t]]`: `table [vocabulary, width]` in any storage, `token [R]`, `y [R, width]` written.
@@ -28,7 +30,11 @@ pub fn forward(plan: &mut PlanBuilder, tokens: Rows, token: &Tensor, table: &Ten
     let kernel = decoding(Kernel::new("embedding", EMBEDDING, &[]), table.storage());
     let vocabulary = (table.len() / u64::from(width)) as u32;
     for (first, count) in chunks(vocabulary, chunk_rows(plan.gpu().max_binding(), width, table.storage())) {
-        let params = Params { first, count, width4: width / 4 };
+        let params = Params {
+            first,
+            count,
+            width4: width / 4,
+        };
         let part = table.slice(u64::from(first) * u64::from(width), u64::from(count) * u64::from(width));
         plan.dispatch(&kernel, &params, tokens.times(width / 4), ITEMS, &[token, &part, y], 0);
     }
@@ -48,9 +54,20 @@ pub fn backward(
     let kernel = Kernel::new("embedding_backward", EMBEDDING_BACKWARD, &[]);
     let vocabulary = (d_table.len() / u64::from(width)) as u32;
     for (first, count) in chunks(vocabulary, chunk_rows(plan.gpu().max_binding(), width, Storage::F32)) {
-        let params = Params { first, count, width4: width / 4 };
+        let params = Params {
+            first,
+            count,
+            width4: width / 4,
+        };
         let part = d_table.slice(u64::from(first) * u64::from(width), u64::from(count) * u64::from(width));
-        plan.dispatch(&kernel, &params, distinct_rows.times(width / 4), ITEMS, &[distinct, order, dy, &part], 0);
+        plan.dispatch(
+            &kernel,
+            &params,
+            distinct_rows.times(width / 4),
+            ITEMS,
+            &[distinct, order, dy, &part],
+            0,
+        );
     }
 }
 
@@ -63,7 +80,10 @@ fn decoding(mut kernel: Kernel, storage: Storage) -> Kernel {
         }
         Storage::F16 => "return vec4<f32>(unpack2x16float(word.x), unpack2x16float(word.y));",
     };
-    let text = kernel.source.replace("alias Word = vec4<f32>;", "alias Word = vec2<u32>;").replace("return word;", decode);
+    let text = kernel
+        .source
+        .replace("alias Word = vec4<f32>;", "alias Word = vec2<u32>;")
+        .replace("return word;", decode);
     kernel.label = format!("{} {storage:?}", kernel.label);
     kernel.source = text.into();
     kernel

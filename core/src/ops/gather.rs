@@ -10,7 +10,14 @@ params! { width4: u32, x_stride4: u32, x_offset4: u32, y_stride4: u32, y_offset4
 pub const NONE: u32 = u32::MAX;
 
 /// `y[i] = x[index[i]]`, zero where the index is [`NONE`]. `rows` rows of `index` from `first` on.
-pub fn gather(plan: &mut PlanBuilder, rows: Rows, index: &Tensor, first: u32, x: (&Tensor, Place), y: (&Tensor, Place)) {
+pub fn gather(
+    plan: &mut PlanBuilder,
+    rows: Rows,
+    index: &Tensor,
+    first: u32,
+    x: (&Tensor, Place),
+    y: (&Tensor, Place),
+) {
     record(plan, rows, index, first, x, y, false);
 }
 
@@ -37,5 +44,12 @@ fn record(
         first,
     };
     let kernel = Kernel::new("gather", GATHER, &[("SCATTER", f64::from(u8::from(scatter)))]);
-    plan.dispatch(&kernel, &params, rows.times(x_place.width / 4), ITEMS, &[index, x, y], 0);
+    plan.dispatch(
+        &kernel,
+        &params,
+        rows.times(x_place.width / 4),
+        ITEMS,
+        &[index, x, y],
+        0,
+    );
 }

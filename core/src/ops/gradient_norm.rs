@@ -17,11 +17,25 @@ pub fn partials(len: u64) -> u64 {
 pub fn partial(plan: &mut PlanBuilder, gradient: &Tensor, partial_sums: &Tensor, first: u32) {
     let kernel = Kernel::new("gradient_norm", GRADIENT_NORM, &[]);
     let rows = Rows::fixed((gradient.len() / 4) as u32);
-    plan.dispatch(&kernel, &Params { first }, rows, Grid::Linear(BLOCK), &[gradient, partial_sums], 0);
+    plan.dispatch(
+        &kernel,
+        &Params { first },
+        rows,
+        Grid::Linear(BLOCK),
+        &[gradient, partial_sums],
+        0,
+    );
 }
 
 /// Writes the norm, the clip factor and the divergence latch to `metrics`; see [`super::loss_sum::METRICS`].
 pub fn finish(plan: &mut PlanBuilder, partial_sums: &Tensor, count: u32, metrics: &Tensor) {
     let kernel = Kernel::new("gradient_norm_finish", GRADIENT_NORM_FINISH, &[]);
-    plan.dispatch(&kernel, &(), Rows::fixed(count), Grid::Fixed([1; 3]), &[partial_sums, metrics], 0);
+    plan.dispatch(
+        &kernel,
+        &(),
+        Rows::fixed(count),
+        Grid::Fixed([1; 3]),
+        &[partial_sums, metrics],
+        0,
+    );
 }

@@ -41,12 +41,19 @@ pub struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// The whole of a tensor, with rows of `stride` numbers.
     pub fn new(tensor: &'a Tensor, stride: u32) -> Self {
-        Self { tensor, stride, offset: 0 }
+        Self {
+            tensor,
+            stride,
+            offset: 0,
+        }
     }
 
     /// The same from number `offset` of each row on.
     pub fn column(self, offset: u32) -> Self {
-        Self { offset: self.offset + offset, ..self }
+        Self {
+            offset: self.offset + offset,
+            ..self
+        }
     }
 
     fn aligned(&self) -> bool {
@@ -143,23 +150,32 @@ impl Tile {
     /// The tile for a family and a number of rows of the result.
     pub fn pick(family: Family, rows: u32) -> Self {
         match family {
-            Family::Tiled => Self::Tiled { across: 16, down: if rows > 16 { 16 } else { 4 }, rows: 4 },
+            Family::Tiled => Self::Tiled {
+                across: 16,
+                down: if rows > 16 { 16 } else { 4 },
+                rows: 4,
+            },
             Family::Subgroup(lanes) => Self::Blocked {
                 lanes,
                 rows: if rows > 4 { 16 } else { 4 },
                 vectors: if rows > 4 { 1 } else { 2 },
                 broadcast: true,
             },
-            Family::Register => {
-                Self::Blocked { lanes: 8, rows: if rows > 4 { 8 } else { 4 }, vectors: 1, broadcast: false }
-            }
+            Family::Register => Self::Blocked {
+                lanes: 8,
+                rows: if rows > 4 { 8 } else { 4 },
+                vectors: 1,
+                broadcast: false,
+            },
         }
     }
 
     fn block(self) -> [u32; 2] {
         match self {
             Self::Tiled { across, down, rows } => [down * rows, across * 4],
-            Self::Blocked { lanes, rows, vectors, .. } => [rows, lanes * vectors * 4],
+            Self::Blocked {
+                lanes, rows, vectors, ..
+            } => [rows, lanes * vectors * 4],
         }
     }
 }
@@ -167,7 +183,11 @@ impl Tile {
 impl Matmul<'_> {
     /// Add the product to a plan.
     pub fn record(&self, plan: &mut PlanBuilder) {
-        let result_rows = if self.layout == Layout::Tn { self.m } else { self.most_rows };
+        let result_rows = if self.layout == Layout::Tn {
+            self.m
+        } else {
+            self.most_rows
+        };
         self.record_tile(plan, Tile::pick(plan.gpu().family(), result_rows));
     }
 
@@ -179,7 +199,10 @@ impl Matmul<'_> {
             Layout::Tn => self.a.aligned() && self.m.next_multiple_of(4) + self.a.offset <= self.a.stride,
             _ => inner(self.a.aligned(), self.k),
         };
-        let b_wide = inner(self.b.aligned(), if self.layout == Layout::Nt { self.k } else { self.n });
+        let b_wide = inner(
+            self.b.aligned(),
+            if self.layout == Layout::Nt { self.k } else { self.n },
+        );
         let c_wide = inner(self.c.aligned(), self.n);
         let form = Form {
             layout: self.layout,
@@ -207,10 +230,14 @@ impl Matmul<'_> {
             Layout::Tn => Grid::Fixed([x, self.m.div_ceil(down), 1]),
             _ => Grid::Tiles { x, rows: down, z: 1 },
         };
-        let work = 2 * [self.n, if self.layout == Layout::Tn { self.m } else { self.k }, self.most_rows]
-            .iter()
-            .map(|&d| u64::from(d))
-            .product::<u64>();
+        let work = 2 * [
+            self.n,
+            if self.layout == Layout::Tn { self.m } else { self.k },
+            self.most_rows,
+        ]
+        .iter()
+        .map(|&d| u64::from(d))
+        .product::<u64>();
         let mut tensors = vec![self.a.tensor, self.b.tensor, self.c.tensor];
         tensors.extend(self.extra);
         plan.dispatch(&kernel(&form), &params, self.rows, grid, &tensors, work);
@@ -219,35 +246,63 @@ impl Matmul<'_> {
 
 /// The kernel of a form.
 pub fn kernel(form: &Form) -> Kernel {
-    let Form { layout, storage, output, wide: [a_wide, b_wide, c_wide], tile } = *form;
-    let (m, k) = if layout == Layout::Tn { ("p.m", "rows") } else { ("rows", "p.k") };
+    let Form {
+        layout,
+        storage,
+        output,
+        wide: [a_wide, b_wide, c_wide],
+        tile,
+    } = *form;
+    let (m, k) = if layout == Layout::Tn {
+        ("p.m", "rows")
+    } else {
+        ("rows", "p.k")
+    };
     let a_extent = if layout == Layout::Tn { m } else { k };
     let b_extent = if layout == Layout::Nt { k } else { "p.n" };
     let mut text = wgpu_sft_shaders::MATMUL.to_string();
     let mut set = |name: &str, value: &str| text = text.replace(&format!("${name}$"), value);
     set("M", m);
     set("A_WORD", if a_wide { "vec4<f32>" } else { "f32" });
-    set("B_WORD", match (storage, b_wide) {
-        (Storage::F32, true) => "vec4<f32>",
-        (Storage::F32, false) => "f32",
-        (_, true) => "vec2<u32>",
-        (_, false) => "u32",
-    });
+    set(
+        "B_WORD",
+        match (storage, b_wide) {
+            (Storage::F32, true) => "vec4<f32>",
+            (Storage::F32, false) => "f32",
+            (_, true) => "vec2<u32>",
+            (_, false) => "u32",
+        },
+    );
     set("C_WORD", if c_wide { "vec4<f32>" } else { "f32" });
     set("LOAD_A", &load("a", Storage::F32, a_wide, a_extent));
     set("LOAD_B", &load("b", storage, b_wide, b_extent));
-    set("EXTRA_BINDINGS", &match output {
-        Output::Bias | Output::Add => {
-            format!("@group(0) @binding(5) var<storage, read> extra: array<{}>;", if c_wide { "vec4<f32>" } else { "f32" })
-        }
-        _ => String::new(),
-    });
+    set(
+        "EXTRA_BINDINGS",
+        &match output {
+            Output::Bias | Output::Add => {
+                format!(
+                    "@group(0) @binding(5) var<storage, read> extra: array<{}>;",
+                    if c_wide { "vec4<f32>" } else { "f32" }
+                )
+            }
+            _ => String::new(),
+        },
+    );
     set("STORE", &store(output, c_wide));
     text.push_str(&match tile {
         Tile::Tiled { across, down, rows } => tiled(layout, m, k, across, down, rows),
-        Tile::Blocked { lanes, rows, vectors, broadcast } => blocked(layout, m, k, lanes, rows, vectors, broadcast),
+        Tile::Blocked {
+            lanes,
+            rows,
+            vectors,
+            broadcast,
+        } => blocked(layout, m, k, lanes, rows, vectors, broadcast),
     });
-    Kernel { label: format!("matmul {layout:?} {storage:?} {output:?} {tile:?}"), source: text.into(), constants: vec![] }
+    Kernel {
+        label: format!("matmul {layout:?} {storage:?} {output:?} {tile:?}"),
+        source: text.into(),
+        constants: vec![],
+    }
 }
 
 /// The body of `load_a` or `load_b`.
@@ -269,7 +324,9 @@ fn load(name: &str, storage: Storage, wide: bool, extent: &str) -> String {
         let at = format!("base + inner + {i}u");
         let value = match storage {
             Storage::F32 => format!("{name}[{at}]"),
-            Storage::Bf16 => format!("bitcast<f32>((({name}[({at}) >> 1u] >> ((({at}) & 1u) * 16u)) & 0xffffu) << 16u)"),
+            Storage::Bf16 => {
+                format!("bitcast<f32>((({name}[({at}) >> 1u] >> ((({at}) & 1u) * 16u)) & 0xffffu) << 16u)")
+            }
             Storage::F16 => format!("unpack2x16float({name}[({at}) >> 1u] >> ((({at}) & 1u) * 16u)).x"),
         };
         let _ = writeln!(body, "    if inner + {i}u < {extent} {{ v[{i}] = {value}; }}");
@@ -279,7 +336,11 @@ fn load(name: &str, storage: Storage, wide: bool, extent: &str) -> String {
 
 /// The end of `store`.
 fn store(output: Output, wide: bool) -> String {
-    let (at, bias_at) = if wide { ("at >> 2u", "n >> 2u") } else { ("at + i", "n + i") };
+    let (at, bias_at) = if wide {
+        ("at >> 2u", "n >> 2u")
+    } else {
+        ("at + i", "n + i")
+    };
     let value = if wide { "y" } else { "y[i]" };
     let line = match output {
         Output::Write => format!("c[{at}] = {value};"),
@@ -287,7 +348,11 @@ fn store(output: Output, wide: bool) -> String {
         Output::Bias => format!("c[{at}] = {value} + extra[{bias_at}];"),
         Output::Add => format!("c[{at}] = {value} + extra[{at}];"),
     };
-    if wide { line } else { format!("for (var i = 0u; i < min(4u, p.n - n); i++) {{ {line} }}") }
+    if wide {
+        line
+    } else {
+        format!("for (var i = 0u; i < min(4u, p.n - n); i++) {{ {line} }}")
+    }
 }
 
 /// `main` of the register-blocked forms. Rows and columns outside are clamped to the last one inside and not stored;
@@ -299,7 +364,11 @@ fn blocked(layout: Layout, m: &str, k: &str, lanes: u32, rows: u32, vectors: u32
     );
     // Columns of this lane, clamped for loading.
     for j in 0..vectors {
-        let _ = writeln!(s, "let n{j} = (group.x * {vectors}u + {j}u) * {}u + lane * 4u;", lanes * 4);
+        let _ = writeln!(
+            s,
+            "let n{j} = (group.x * {vectors}u + {j}u) * {}u + lane * 4u;",
+            lanes * 4
+        );
         match layout {
             Layout::Nt => {
                 for c in 0..4 {
@@ -313,7 +382,13 @@ fn blocked(layout: Layout, m: &str, k: &str, lanes: u32, rows: u32, vectors: u32
     }
     // A's vectors: with broadcasts each lane loads vectors lane, lane + lanes, …; without, every lane loads them all.
     let loads = if broadcast { rows.div_ceil(lanes) } else { rows };
-    let vector = |i: u32| if broadcast { format!("({}u + lane)", i * lanes) } else { format!("{i}u") };
+    let vector = |i: u32| {
+        if broadcast {
+            format!("({}u + lane)", i * lanes)
+        } else {
+            format!("{i}u")
+        }
+    };
     for i in 0..loads {
         let q = vector(i);
         let _ = match layout {
@@ -353,18 +428,29 @@ fn blocked(layout: Layout, m: &str, k: &str, lanes: u32, rows: u32, vectors: u32
         }
         if layout == Layout::Nt {
             for t in 0..4 {
-                let _ = writeln!(s, "let b{j}_{t} = vec4<f32>(w{j}_0[{t}], w{j}_1[{t}], w{j}_2[{t}], w{j}_3[{t}]);");
+                let _ = writeln!(
+                    s,
+                    "let b{j}_{t} = vec4<f32>(w{j}_0[{t}], w{j}_1[{t}], w{j}_2[{t}], w{j}_3[{t}]);"
+                );
             }
         }
     }
     let a_vector = |q: u32| {
-        if broadcast { format!("subgroupBroadcast(a{}, {}u)", q / lanes, q % lanes) } else { format!("a{q}") }
+        if broadcast {
+            format!("subgroupBroadcast(a{}, {}u)", q / lanes, q % lanes)
+        } else {
+            format!("a{q}")
+        }
     };
     for q in 0..rows {
         let _ = writeln!(s, "let v{q} = {};", a_vector(q));
         for e in 0..4 {
             // Vector q of A holds four steps of row q, or (TN) four rows of step q / (rows / 4).
-            let (row, step) = if layout == Layout::Tn { (q % (rows / 4) * 4 + e, q / (rows / 4)) } else { (q, e) };
+            let (row, step) = if layout == Layout::Tn {
+                (q % (rows / 4) * 4 + e, q / (rows / 4))
+            } else {
+                (q, e)
+            };
             for j in 0..vectors {
                 let _ = writeln!(s, "c{row}_{j} = fma(vec4<f32>(v{q}[{e}]), b{j}_{step}, c{row}_{j});");
             }
@@ -402,12 +488,33 @@ fn tiled(layout: Layout, m: &str, k: &str, across: u32, down: u32, rows: u32) ->
     let _ = writeln!(s, "for (var k0 = 0u; k0 < {k}; k0 += {DEPTH}u) {{");
     // (operand, its tile across the result, pitch, whether a row of it runs along the contraction, limits)
     let operands = [
-        ("a", tile_m, pitch_a, layout != Layout::Tn, "m0", m, "p.lda + p.a_offset", k),
-        ("b", tile_n, pitch_b, layout == Layout::Nt, "n0", "p.n", "p.ldb + p.b_offset", b_rows),
+        (
+            "a",
+            tile_m,
+            pitch_a,
+            layout != Layout::Tn,
+            "m0",
+            m,
+            "p.lda + p.a_offset",
+            k,
+        ),
+        (
+            "b",
+            tile_n,
+            pitch_b,
+            layout == Layout::Nt,
+            "n0",
+            "p.n",
+            "p.ldb + p.b_offset",
+            b_rows,
+        ),
     ];
     for (name, tile, pitch, along, origin, extent, base, steps) in operands {
         let count = tile * DEPTH / 4;
-        let _ = writeln!(s, "for (var q = lane; q < {count}u; q += {threads}u) {{\nvar v = vec4<f32>(0.0);");
+        let _ = writeln!(
+            s,
+            "for (var q = lane; q < {count}u; q += {threads}u) {{\nvar v = vec4<f32>(0.0);"
+        );
         if along {
             // Vector q: row q / (DEPTH / 4), four steps.
             let _ = writeln!(
@@ -437,7 +544,10 @@ fn tiled(layout: Layout, m: &str, k: &str, across: u32, down: u32, rows: u32) ->
          let v = vec4<f32>(stage_b[at], stage_b[at + 1u], stage_b[at + 2u], stage_b[at + 3u]);"
     );
     for r in 0..rows {
-        let _ = writeln!(s, "c{r} = fma(vec4<f32>(stage_a[t * {pitch_a}u + mine_m + {r}u]), v, c{r});");
+        let _ = writeln!(
+            s,
+            "c{r} = fma(vec4<f32>(stage_a[t * {pitch_a}u + mine_m + {r}u]), v, c{r});"
+        );
     }
     s.push_str("}\nworkgroupBarrier();\n}\n");
     for r in 0..rows {

@@ -21,7 +21,12 @@ pub struct Place {
 impl Place {
     /// One row a token, nothing between.
     pub fn rows(width: u32) -> Self {
-        Self { heads: 1, width, stride: width, offset: 0 }
+        Self {
+            heads: 1,
+            width,
+            stride: width,
+            offset: 0,
+        }
     }
 }
 
@@ -69,5 +74,12 @@ pub fn backward(
     let (mut kernel, grid) = row_kernel("rmsnorm_backward", RMSNORM_BACKWARD, row_shape(plan.gpu().family()));
     kernel.constants.push(("ACCUMULATE", f64::from(u8::from(accumulate))));
     let params = Params::new(x_place, d_place, 0.0);
-    plan.dispatch(&kernel, &params, tokens.times(x_place.heads), grid, &[x, w, rstd, dy, dx], 0);
+    plan.dispatch(
+        &kernel,
+        &params,
+        tokens.times(x_place.heads),
+        grid,
+        &[x, w, rstd, dy, dx],
+        0,
+    );
 }

@@ -35,5 +35,12 @@ pub fn apply(
         sign: if backward { -1.0 } else { 1.0 },
     };
     let rows = tokens.times(place.heads * place.width / 8);
-    plan.dispatch(&Kernel::new("rope", ROPE, &[]), &params, rows, ITEMS, &[position, table, x], 0);
+    plan.dispatch(
+        &Kernel::new("rope", ROPE, &[]),
+        &params,
+        rows,
+        ITEMS,
+        &[position, table, x],
+        0,
+    );
 }

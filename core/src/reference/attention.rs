@@ -33,7 +33,9 @@ pub fn forward(heads: Heads, q: &[f64], k: &[f64], v: &[f64], range: &[[u32; 2]]
     let (mut o, mut lse) = (vec![0.0; q.len()], Vec::new());
     for (i, &[first, last]) in range.iter().enumerate() {
         for h in 0..heads.query {
-            let s: Vec<f64> = (first..last).map(|j| scale * dot(&q[heads.q(i, h)], &k[heads.kv(j as usize, h)])).collect();
+            let s: Vec<f64> = (first..last)
+                .map(|j| scale * dot(&q[heads.q(i, h)], &k[heads.kv(j as usize, h)]))
+                .collect();
             let peak = s.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let l = s.iter().map(|s| (s - peak).exp()).sum::<f64>().ln() + peak;
             lse.push(l);

@@ -11,7 +11,9 @@ pub fn apply(logits: &[f64], target: &[u32], vocabulary: usize, scale: f64) -> (
         let first = row.iter().position(|&z| z == peak);
         correct.push(f64::from(u8::from(first == Some(target))));
         gradient.extend(
-            row.iter().enumerate().map(|(i, z)| ((z - peak).exp() / sum - f64::from(u8::from(i == target))) * scale),
+            row.iter()
+                .enumerate()
+                .map(|(i, z)| ((z - peak).exp() / sum - f64::from(u8::from(i == target))) * scale),
         );
     }
     (loss, correct, gradient)

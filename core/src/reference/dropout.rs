@@ -21,7 +21,11 @@ pub fn apply(x: &[f64], position: &[u32], example: &[u32], width: usize, key: Ke
             let counter = [c as u32 / 4 | key.site << 16, position[t], example[t], key.step];
             let bits = philox([key.seed as u32, (key.seed >> 32) as u32], counter)[c % 4];
             let draw = (bits >> 8) as f32 / (1 << 24) as f32;
-            y.push(if draw >= probability { x[t * width + c] / f64::from(1.0 - probability) } else { 0.0 });
+            y.push(if draw >= probability {
+                x[t * width + c] / f64::from(1.0 - probability)
+            } else {
+                0.0
+            });
         }
     }
     y

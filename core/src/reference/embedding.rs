@@ -2,7 +2,11 @@
 
 /// `y[t] = table[token[t]]`, `table [vocabulary, width]`.
 pub fn forward(token: &[u32], table: &[f64], width: usize) -> Vec<f64> {
-    token.iter().flat_map(|&id| &table[id as usize * width..][..width]).copied().collect()
+    token
+        .iter()
+        .flat_map(|&id| &table[id as usize * width..][..width])
+        .copied()
+        .collect()
 }
 
 /// `d_table[token[t]] += dy[t]`.
