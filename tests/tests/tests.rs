@@ -3,12 +3,9 @@
 mod data;
 mod random;
 mod schedule;
-<<<<<<< HEAD
 mod kernels;
 mod config;
 mod formats;
 mod gguf;
 mod smollm2;
-=======
 mod template;
->>>>>>> data
