@@ -4,10 +4,17 @@ use wgpu_sft::check;
 use wgpu_sft::gpu::{Family, Gpu, GpuOptions};
 
 fn run(family: Option<Family>, checked: bool) {
-    let options = GpuOptions { family, checked, ..GpuOptions::default() };
+    let options = GpuOptions {
+        family,
+        checked,
+        ..GpuOptions::default()
+    };
     let gpu = pollster::block_on(Gpu::request(&options)).expect("an adapter");
     let start = std::time::Instant::now();
-    let results = pollster::block_on(check::run(&gpu, None, |r| { println!("{:7.2} {} {:.1e}", start.elapsed().as_secs_f32(), r.name, r.max_error) })).expect("the kernels compile and run");
+    let results = pollster::block_on(check::run(&gpu, None, |r| {
+        println!("{:7.2} {} {:.1e}", start.elapsed().as_secs_f32(), r.name, r.max_error)
+    }))
+    .expect("the kernels compile and run");
     let failed: Vec<String> = results
         .iter()
         .filter(|r| !r.passed)
@@ -15,7 +22,13 @@ fn run(family: Option<Family>, checked: bool) {
         .collect();
     println!("{}: {} cases on {}", gpu.family(), results.len(), gpu.info().name);
     assert!(results.len() > 100, "only {} cases", results.len());
-    assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), results.len(), failed.join("\n"));
+    assert!(
+        failed.is_empty(),
+        "{} of {}:\n{}",
+        failed.len(),
+        results.len(),
+        failed.join("\n")
+    );
 }
 
 #[test]

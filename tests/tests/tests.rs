@@ -1,11 +1,11 @@
 //! tests
 
-mod data;
-mod random;
-mod schedule;
-mod kernels;
 mod config;
+mod data;
 mod formats;
 mod gguf;
+mod kernels;
+mod random;
+mod schedule;
 mod smollm2;
 mod template;
