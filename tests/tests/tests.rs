@@ -3,3 +3,4 @@
 mod data;
 mod random;
 mod schedule;
+mod train_config;
