@@ -9,12 +9,16 @@ use wgpu_sft::train::schedule::{LrSchedulerType, warmup_steps};
 fn factors_are_those_of_transformers() {
     let golden = include_str!("../fixtures/golden/schedules.json");
     let golden: BTreeMap<String, Vec<f64>> = serde_json::from_str(golden).unwrap();
-    assert_eq!(golden.len(), 8);
+    let mut compared = 0;
     for (key, factors) in golden {
         let parts: Vec<&str> = key.split('/').collect();
         let [name, warmup, total] = parts[..] else {
             panic!("{key}")
         };
+        if name == "cosine_with_min_lr" {
+            continue; // the file has it, we do not offer it
+        }
+        compared += 1;
         let schedule: LrSchedulerType = name.parse().unwrap();
         let warmup = warmup.strip_prefix("warmup").unwrap().parse().unwrap();
         let total = total.strip_prefix("total").unwrap().parse().unwrap();
@@ -24,6 +28,7 @@ fn factors_are_those_of_transformers() {
             assert!((got - want).abs() < 1e-15, "{key}, step {step}: {got}, want {want}");
         }
     }
+    assert_eq!(compared, 8);
 }
 
 #[test]

@@ -3,4 +3,5 @@
 mod data;
 mod random;
 mod schedule;
+mod template;
 mod train_config;

@@ -1,9 +1,20 @@
 //! Rows, conversations, rendered text, tokens with a mask, packed batches.
 
 mod batch;
+mod chat;
 mod order;
 mod pack;
+mod prepare;
+mod python;
+mod rows;
+mod template;
+mod tokenizer;
 
 pub use batch::{Example, IGNORE, MicroBatch};
+pub use chat::{Conversation, Message, terminators};
 pub use order::Order;
 pub use pack::{micro_batches, pack};
+pub use prepare::{Dataset, Overlong, Preparation, Report};
+pub use rows::{Row, for_each_row};
+pub use template::{ChatTemplate, RenderOptions, Rendered};
+pub use tokenizer::{TextStream, Tokenizer, TokenizerConfig};
