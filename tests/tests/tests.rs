@@ -9,3 +9,4 @@ mod random;
 mod schedule;
 mod smollm2;
 mod template;
+mod train_config;

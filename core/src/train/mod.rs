@@ -1,3 +1,6 @@
 //! Training.
 
+mod config;
 pub mod schedule;
+
+pub use config::{LINEAR_MODULES, LoraConfig, Method, TrainConfig, WeightDecayOn};
