@@ -2,11 +2,14 @@
 
 mod config;
 mod data;
+mod errors;
 mod formats;
 mod gguf;
 mod kernels;
 mod random;
 mod schedule;
+mod shaders;
 mod smollm2;
 mod template;
 mod train_config;
+mod twins;
