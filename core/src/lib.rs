@@ -3,6 +3,7 @@
 pub mod check;
 pub mod data;
 mod error;
+pub mod eval;
 pub mod formats;
 pub mod gpu;
 pub mod model;

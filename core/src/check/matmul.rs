@@ -22,7 +22,7 @@ struct Shape {
 
 pub(super) async fn matmul<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
     use Layout::{Nn, Nt, Tn};
-    use Output::{Accumulate, Add, Bias, Write};
+    use Output::{Accumulate, Add, Bias, BiasAdd, Write};
     use Storage::{Bf16, F16, F32};
     let shape = |layout, storage, output, (m, n, k), slack, alpha| Shape {
         layout,
@@ -42,6 +42,8 @@ pub(super) async fn matmul<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
         shape(Nt, F32, Write, (3, 97, 40), (0, 0), 1.0),
         shape(Nt, Bf16, Bias, (9, 31, 21), (2, 3), 1.5),
         shape(Nt, F16, Accumulate, (4, 7, 13), (0, 0), 1.0),
+        shape(Nt, F32, BiasAdd, (10, 52, 24), (4, 4), 1.0),
+        shape(Nt, F32, BiasAdd, (6, 11, 24), (0, 0), 2.0),
         shape(Nn, F32, Write, (67, 80, 132), (0, 0), 1.0),
         shape(Nn, Bf16, Accumulate, (21, 48, 36), (0, 0), 2.0),
         shape(Nn, F16, Write, (4, 64, 8), (4, 4), 1.0),
@@ -94,7 +96,7 @@ async fn case<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>, shape: &Shape, ti
         if layout == Layout::Nt { k } else { n },
     );
     let start = bench.normal(m * n);
-    let mut extra = bench.normal(if output == Output::Bias { n } else { m * n });
+    let (bias, add) = (bench.normal(n), bench.normal(m * n));
     let ga = bench.upload(&spread(&a, a_width, slack));
     let (gb, b) = {
         let (tensor, rounded) = bench.upload_as(&spread(&b, b_width, slack), storage);
@@ -108,11 +110,10 @@ async fn case<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>, shape: &Shape, ti
         Output::Accumulate => bench.upload(&spread(&start, n, slack)),
         _ => bench.upload(&spread(&vec![f64::NAN; m * n], n, slack)),
     };
-    let gextra = match output {
-        Output::Add => Some(bench.upload(&spread(&extra, n, slack))),
-        Output::Bias => Some(bench.upload(&extra)),
-        _ => None,
-    };
+    let has_bias = matches!(output, Output::Bias | Output::BiasAdd);
+    let has_add = matches!(output, Output::Add | Output::BiasAdd);
+    let gbias = has_bias.then(|| bench.upload(&bias));
+    let gadd = has_add.then(|| bench.upload(&spread(&add, n, slack)));
     let matrix = |tensor, width: usize| Matrix {
         tensor,
         stride: (width + slack.0) as u32,
@@ -131,26 +132,22 @@ async fn case<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>, shape: &Shape, ti
         most_rows: batch as u32 + 3,
         alpha,
         output,
-        extra: gextra.as_ref(),
+        bias: gbias.as_ref(),
+        add: gadd.as_ref(),
     };
     bench
         .run(tokens(batch), Scalars::default(), |plan| {
             product.record_tile(plan, tile)
         })
         .await?;
-    if output == Output::Bias {
-        extra = extra.iter().cycle().take(m * n).copied().collect();
-    }
     let want: Vec<f64> = reference::matmul::product(layout, &a, &b, (m, n, k))
         .iter()
         .enumerate()
         .map(|(i, v)| {
             v * f64::from(alpha)
-                + match output {
-                    Output::Write => 0.0,
-                    Output::Accumulate => start[i],
-                    _ => extra[i],
-                }
+                + if output == Output::Accumulate { start[i] } else { 0.0 }
+                + if has_bias { bias[i % n] } else { 0.0 }
+                + if has_add { add[i] } else { 0.0 }
         })
         .collect();
     // Compare the written rows only: what lies between must still be NaN, which `compare` would flag on either side.

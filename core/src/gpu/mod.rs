@@ -12,6 +12,7 @@ pub(crate) use kernel::params;
 pub use kernel::{Access, Binding, Kernel, Params, bindings, param_fields};
 pub use memory::Memory;
 pub use plan::{Counts, Grid, Of, Plan, PlanBuilder, Rows, Scalars};
+pub(crate) use read::{Pending, Staging};
 pub use tensor::{Storage, Tensor};
 
 use crate::{Error, Result};

@@ -1,6 +1,6 @@
 //! Reading tensors back.
 
-use super::{Gpu, Tensor};
+use super::{Gpu, Memory, Tensor};
 use crate::{Error, Result};
 use futures_channel::oneshot;
 
@@ -10,6 +10,14 @@ const PIECE: u64 = 32 << 20;
 /// A buffer that the GPU writes and the CPU maps, kept for reuse.
 pub(crate) struct Staging {
     buffer: wgpu::Buffer,
+    memory: Memory,
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        self.memory.remove(self.buffer.size());
+        self.buffer.destroy();
+    }
 }
 
 /// A copy on its way from the GPU.
@@ -20,6 +28,18 @@ pub(crate) struct Pending {
 }
 
 impl Gpu {
+    /// Let submitted work end, where this crate may block.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device is lost.
+    pub(crate) fn wait(&self, doing: &str) -> Result<()> {
+        if self.inner.may_block {
+            let polled = self.device().poll(wgpu::PollType::wait_indefinitely());
+            polled.map_err(|e| Error::gpu(doing, e.to_string()))?;
+        }
+        Ok(())
+    }
+
     /// A staging buffer of this many bytes.
     pub(crate) fn staging(&self, bytes: u64) -> Staging {
         let buffer = self.device().create_buffer(&wgpu::BufferDescriptor {
@@ -29,13 +49,10 @@ impl Gpu {
             mapped_at_creation: false,
         });
         self.memory().add(buffer.size());
-        Staging { buffer }
-    }
-
-    /// Give a staging buffer back.
-    pub(crate) fn release(&self, staging: Staging) {
-        self.memory().remove(staging.buffer.size());
-        staging.buffer.destroy();
+        Staging {
+            buffer,
+            memory: self.memory().clone(),
+        }
     }
 
     /// Start copying `bytes` bytes of the tensor from byte `start` on, after all work submitted so far.
@@ -58,11 +75,7 @@ impl Gpu {
     /// [`Error::Gpu`] when the device is lost or the buffer cannot be mapped.
     pub(crate) async fn read_finish<T>(&self, pending: Pending, take: impl FnOnce(&[u8]) -> T) -> Result<(T, Staging)> {
         let fail = |why: String| Error::gpu("reading back", why);
-        if self.inner.may_block {
-            self.device()
-                .poll(wgpu::PollType::wait_indefinitely())
-                .map_err(|e| fail(e.to_string()))?;
-        }
+        self.wait("reading back")?;
         pending
             .mapped
             .await
@@ -97,7 +110,6 @@ impl Gpu {
                 .await?;
             staging = back;
         }
-        self.release(staging);
         Ok(out)
     }
 

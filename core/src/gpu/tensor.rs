@@ -1,6 +1,7 @@
 //! A range of a buffer and how its numbers are stored.
 
 use super::{Gpu, Memory};
+use crate::Result;
 use std::sync::Arc;
 
 /// How numbers are stored. Arithmetic is in f32 whatever this is.
@@ -151,21 +152,36 @@ impl Gpu {
 
     /// Overwrite the tensor's first bytes. A last odd half-word is padded with zero.
     pub fn write(&self, tensor: &Tensor, bytes: &[u8]) {
-        assert!(
-            bytes.len() as u64 <= tensor.bytes(),
-            "{} bytes into {tensor:?}",
-            bytes.len()
-        );
-        let whole = bytes.len() & !3;
+        self.write_at(tensor, 0, bytes);
+    }
+
+    fn write_at(&self, tensor: &Tensor, start: u64, bytes: &[u8]) {
+        let end = start + bytes.len() as u64;
+        assert!(end <= tensor.bytes(), "{end} bytes into {tensor:?}");
+        let (whole, at) = (bytes.len() & !3, tensor.offset() + start);
         if whole > 0 {
-            self.queue()
-                .write_buffer(tensor.buffer(), tensor.offset(), &bytes[..whole]);
+            self.queue().write_buffer(tensor.buffer(), at, &bytes[..whole]);
         }
         if whole < bytes.len() {
             let mut word = [0; 4];
             word[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-            self.queue()
-                .write_buffer(tensor.buffer(), tensor.offset() + whole as u64, &word);
+            self.queue().write_buffer(tensor.buffer(), at + whole as u64, &word);
         }
+    }
+
+    /// Overwrite much of a tensor from byte `start` on, a multiple of 4, in pieces that bound the driver's staging memory.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) when the device is lost.
+    pub(crate) fn write_pieces(&self, tensor: &Tensor, start: u64, bytes: &[u8]) -> Result<()> {
+        const PIECE: usize = 32 << 20;
+        for (i, piece) in bytes.chunks(PIECE).enumerate() {
+            self.write_at(tensor, start + (i * PIECE) as u64, piece);
+            if bytes.len() >= PIECE {
+                self.queue().submit([]);
+                self.wait("uploading")?;
+            }
+        }
+        Ok(())
     }
 }

@@ -6,16 +6,11 @@ use wgpu_sft_shaders::{EMBEDDING, EMBEDDING_BACKWARD};
 
 params! { first: u32, count: u32, width4: u32 }
 
-/// Rows of a `[rows, width]` table that fit one binding of at most `limit` bytes and begin on a multiple of 256 bytes.
+/// Rows of a `[rows, width]` table that fit one binding of at most `limit` bytes: a multiple of 64, so that each chunk, and
+/// a vector with a number for each row, begins on a multiple of 256 bytes.
 pub fn chunk_rows(limit: u64, width: u32, storage: Storage) -> u32 {
     let row = u64::from(width) * storage.bytes();
-    // Smallest number of rows whose bytes are a multiple of 256.
-    let step = 256 / gcd(row, 256);
-    (limit / row / step * step).clamp(step, u64::from(u32::MAX) / step * step) as u32
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
+    (limit / row / 64 * 64).clamp(64, u64::from(u32::MAX) / 64 * 64) as u32
 }
 
 /// `(first, count)` of each chunk of `rows` rows.

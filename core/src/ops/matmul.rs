@@ -23,8 +23,10 @@ pub enum Output {
     Accumulate,
     /// `C` is written: the product plus a bias for each column.
     Bias,
-    /// `C` is written: the product plus a matrix of `C`'s shape and stride, in another buffer.
+    /// `C` is written: the product plus a matrix of `C`'s shape, stride and offset, in another buffer.
     Add,
+    /// `C` is written: the product plus a bias and such a matrix.
+    BiasAdd,
 }
 
 /// A row-major matrix inside a tensor.
@@ -87,8 +89,10 @@ pub struct Matmul<'a> {
     pub alpha: f32,
     /// What becomes of `C`.
     pub output: Output,
-    /// The bias `[n]` or the matrix to add, where `output` asks for one.
-    pub extra: Option<&'a Tensor>,
+    /// The bias `[n]`, where `output` asks for one.
+    pub bias: Option<&'a Tensor>,
+    /// The matrix to add, where `output` asks for one.
+    pub add: Option<&'a Tensor>,
 }
 
 params! {
@@ -180,7 +184,32 @@ impl Tile {
     }
 }
 
-impl Matmul<'_> {
+impl<'a> Matmul<'a> {
+    /// `C = op(A)·op(B)` with neither bias nor factor; `rows` of at most `most_rows` is what the batch decides.
+    pub fn new(
+        layout: Layout,
+        (a, b, c): (Matrix<'a>, Matrix<'a>, Matrix<'a>),
+        (m, n, k): (u32, u32, u32),
+        (rows, most_rows): (Rows, u32),
+        output: Output,
+    ) -> Self {
+        Self {
+            layout,
+            a,
+            b,
+            c,
+            m,
+            n,
+            k,
+            rows,
+            most_rows,
+            alpha: 1.0,
+            output,
+            bias: None,
+            add: None,
+        }
+    }
+
     /// Add the product to a plan.
     pub fn record(&self, plan: &mut PlanBuilder) {
         let result_rows = if self.layout == Layout::Tn {
@@ -239,7 +268,8 @@ impl Matmul<'_> {
         .map(|&d| u64::from(d))
         .product::<u64>();
         let mut tensors = vec![self.a.tensor, self.b.tensor, self.c.tensor];
-        tensors.extend(self.extra);
+        tensors.extend(self.bias);
+        tensors.extend(self.add);
         plan.dispatch(&kernel(&form), &params, self.rows, grid, &tensors, work);
     }
 }
@@ -276,18 +306,27 @@ pub fn kernel(form: &Form) -> Kernel {
     set("C_WORD", if c_wide { "vec4<f32>" } else { "f32" });
     set("LOAD_A", &load("a", Storage::F32, a_wide, a_extent));
     set("LOAD_B", &load("b", storage, b_wide, b_extent));
-    set(
-        "EXTRA_BINDINGS",
-        &match output {
-            Output::Bias | Output::Add => {
-                format!(
-                    "@group(0) @binding(5) var<storage, read> extra: array<{}>;",
-                    if c_wide { "vec4<f32>" } else { "f32" }
-                )
-            }
-            _ => String::new(),
-        },
-    );
+    let (bias, add) = match output {
+        Output::Write | Output::Accumulate => (false, false),
+        Output::Bias => (true, false),
+        Output::Add => (false, true),
+        Output::BiasAdd => (true, true),
+    };
+    let word = if c_wide { "vec4<f32>" } else { "f32" };
+    let mut extra = String::new();
+    for (number, name) in [(bias, "bias"), (add, "add")]
+        .into_iter()
+        .filter(|e| e.0)
+        .map(|e| e.1)
+        .enumerate()
+    {
+        let _ = writeln!(
+            extra,
+            "@group(0) @binding({}) var<storage, read> {name}: array<{word}>;",
+            5 + number
+        );
+    }
+    set("EXTRA_BINDINGS", &extra);
     set("STORE", &store(output, c_wide));
     text.push_str(&match tile {
         Tile::Tiled { across, down, rows } => tiled(layout, m, k, across, down, rows),
@@ -345,8 +384,9 @@ fn store(output: Output, wide: bool) -> String {
     let line = match output {
         Output::Write => format!("c[{at}] = {value};"),
         Output::Accumulate => format!("c[{at}] += {value};"),
-        Output::Bias => format!("c[{at}] = {value} + extra[{bias_at}];"),
-        Output::Add => format!("c[{at}] = {value} + extra[{at}];"),
+        Output::Bias => format!("c[{at}] = {value} + bias[{bias_at}];"),
+        Output::Add => format!("c[{at}] = {value} + add[{at}];"),
+        Output::BiasAdd => format!("c[{at}] = {value} + bias[{bias_at}] + add[{at}];"),
     };
     if wide {
         line

@@ -1,6 +1,9 @@
 //! Training.
 
 mod config;
+pub mod memory;
 pub mod schedule;
+mod trainer;
 
 pub use config::{LINEAR_MODULES, LoraConfig, Method, TrainConfig, WeightDecayOn};
+pub use trainer::{StepMetrics, Trainer};

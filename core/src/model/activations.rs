@@ -1,0 +1,276 @@
+//! The buffers of a forward and backward pass over at most `R` tokens.
+
+use super::linear::Linear;
+use super::{Block, Model, ModelConfig};
+use crate::gpu::{Gpu, Storage, Tensor};
+
+/// What a pass is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Forward only: one block's activations are used by every block.
+    Forward,
+    /// Forward and backward, with what the backward pass reads kept for each block.
+    Training,
+}
+
+/// What the adapters on a model need, for planning before there is a model.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Needs {
+    /// Widths of `x·Aᵀ` for qkv, o, gate_up and down.
+    pub low: [u32; 4],
+    /// Whether there is dropout.
+    pub dropout: bool,
+    /// Whether biases or norm weights are trained.
+    pub sums: bool,
+}
+
+impl Needs {
+    /// Of a model as it is.
+    pub fn of(model: &Model) -> Self {
+        let low = |pick: fn(&Block) -> &Linear| {
+            let widths = model
+                .blocks
+                .iter()
+                .map(|b| pick(b).lora.as_ref().map_or(0, |l| l.low_width()));
+            widths.max().unwrap_or(0)
+        };
+        let adapter = model.adapter.as_ref();
+        Self {
+            low: [low(|b| &b.qkv), low(|b| &b.o), low(|b| &b.gate_up), low(|b| &b.down)],
+            dropout: adapter.is_some_and(|a| a.lora_dropout > 0.0),
+            sums: model.norm.slot.is_some(),
+        }
+    }
+}
+
+/// Every buffer, as tensors or, for planning, as their sizes. `T` is a tensor or nothing.
+pub struct Activations<T> {
+    /// Token ids, `[R]`.
+    pub token: T,
+    /// Positions, `[R]`.
+    pub position: T,
+    /// Example numbers, `[R]`.
+    pub example: T,
+    /// `(first, last)` key of each query, `[R]`.
+    pub keys: T,
+    /// `(first, last)` query of each key, `[R]`.
+    pub queries: T,
+    /// Rows with a target, `[R]`.
+    pub target_row: T,
+    /// Their targets, `[R]`.
+    pub target: T,
+    /// For each row the number of its target, or none, `[R]`.
+    pub inverse: T,
+    /// `(id, first, last)` of each distinct token, `[R]`.
+    pub distinct: T,
+    /// Rows sorted by token, `[R]`.
+    pub order: T,
+    /// Cosines and sines, `[positions, S]`.
+    pub rope: T,
+    /// Residual stream into each block and out of the last, `[R, C]`: L + 1 of them, or 2 in turn.
+    pub stream: Vec<T>,
+    /// What each block keeps: L of them, or one.
+    pub block: Vec<BlockActivations<T>>,
+    /// Normed input of a linear layer, `[R, C]`.
+    pub normed: T,
+    /// SwiGLU's output, `[R, F]`.
+    pub hidden: T,
+    /// Rows with a target before and after the final norm, `[R, C]`.
+    pub head_in: T,
+    /// See `head_in`.
+    pub head_normed: T,
+    /// Final norm's reciprocal deviations, `[R]`.
+    pub head_rstd: T,
+    /// A chunk of logits, `[rows, V]`.
+    pub logits: T,
+    /// Loss of each target, `[R]`.
+    pub loss: T,
+    /// 1 where the target is the likeliest token, `[R]`.
+    pub correct: T,
+    /// Buffers of the backward pass.
+    pub backward: Option<BackwardActivations<T>>,
+    /// Dropped input and its gradient, `[R, widest input]`.
+    pub dropped: Option<[T; 2]>,
+}
+
+/// What one block keeps for its backward pass.
+pub struct BlockActivations<T> {
+    /// `[R]`.
+    pub attention_rstd: T,
+    /// Queries, keys and values as they come out of the linear layer, where they are normed, `[R, (H + 2K)·S]`.
+    pub qkv_raw: Option<T>,
+    /// `[R·H]` and `[R·K]`.
+    pub qk_rstd: Option<[T; 2]>,
+    /// Rotated queries and keys, and values, `[R, (H + 2K)·S]`.
+    pub qkv: T,
+    /// Log-sum-exp, and room for delta, `[2, R, H]`.
+    pub lse: T,
+    /// Attention's output, `[R, H·S]`.
+    pub attended: T,
+    /// Residual stream after attention, `[R, C]`.
+    pub middle: T,
+    /// `[R]`.
+    pub mlp_rstd: T,
+    /// Gate and up, `[R, 2F]`.
+    pub gate_up: T,
+    /// `x·Aᵀ` of qkv, o, gate_up and down.
+    pub low: [Option<T>; 4],
+}
+
+/// Gradients of activations.
+pub struct BackwardActivations<T> {
+    /// Of the residual stream, `[R, C]`.
+    pub stream: T,
+    /// Of the other residual stream, `[R, C]`: a linear layer's input.
+    pub normed: T,
+    /// `[R, (H + 2K)·S]`.
+    pub qkv: T,
+    /// The same before the norms of queries and keys.
+    pub qkv_raw: Option<T>,
+    /// `[R, H·S]`.
+    pub attended: T,
+    /// `[R, 2F]`.
+    pub gate_up: T,
+    /// `[R, F]`.
+    pub hidden: T,
+    /// Of `head_normed`, `[R, C]`.
+    pub head_normed: T,
+    /// Of `x·Aᵀ`.
+    pub low: Option<T>,
+    /// Scratch of column sums.
+    pub sums: Option<T>,
+}
+
+/// Numbers that the logits of one chunk of rows may take: 64 MiB.
+const LOGITS: u64 = 16 << 20;
+
+/// Rows of logits that exist at once.
+pub fn logit_rows(capacity: u32, vocabulary: u32, max_binding: u64) -> u32 {
+    let most = LOGITS.min(max_binding / 4) / u64::from(vocabulary.next_multiple_of(4));
+    let most = most.max(1).min(u64::from(capacity)) as u32;
+    if most >= 16 { most / 16 * 16 } else { most }
+}
+
+impl<T> Activations<T> {
+    /// Make every buffer with `make(label, numbers)`.
+    pub fn new(
+        config: &ModelConfig,
+        needs: &Needs,
+        purpose: Purpose,
+        (capacity, positions): (u32, u32),
+        max_binding: u64,
+        mut make: impl FnMut(&'static str, u64) -> T,
+    ) -> Self {
+        let r = u64::from(capacity);
+        let [c, f, s] = [config.hidden_size, config.intermediate_size, config.head_dim].map(|n| n as u64);
+        let [h, k] = [config.num_attention_heads, config.num_key_value_heads].map(|n| n as u64);
+        let qkv = (h + 2 * k) * s;
+        let training = purpose == Purpose::Training;
+        let kept = if training { config.num_hidden_layers } else { 1 };
+        let low = |make: &mut dyn FnMut(&'static str, u64) -> T, i: usize| {
+            (needs.low[i] > 0).then(|| make("x·Aᵀ", r * u64::from(needs.low[i])))
+        };
+        let vocabulary = config.vocab_size as u32;
+        let logits =
+            u64::from(logit_rows(capacity, vocabulary, max_binding)) * u64::from(vocabulary.next_multiple_of(4));
+        Self {
+            token: make("tokens", r),
+            position: make("positions", r),
+            example: make("examples", r),
+            keys: make("key ranges", 2 * r),
+            queries: make("query ranges", 2 * r),
+            target_row: make("target rows", r),
+            target: make("targets", r),
+            inverse: make("targets of rows", r),
+            distinct: make("distinct tokens", 3 * r),
+            order: make("rows by token", r),
+            rope: make("rotations", u64::from(positions) * s),
+            stream: (0..if training { kept + 1 } else { 2 })
+                .map(|_| make("residual stream", r * c))
+                .collect(),
+            block: (0..kept)
+                .map(|_| BlockActivations {
+                    attention_rstd: make("attention norm", r),
+                    qkv_raw: config.qk_norm.then(|| make("raw q, k, v", r * qkv)),
+                    qk_rstd: config.qk_norm.then(|| [make("q norm", r * h), make("k norm", r * k)]),
+                    qkv: make("q, k, v", r * qkv),
+                    lse: make("log-sum-exp", 2 * r * h),
+                    attended: make("attended", r * h * s),
+                    middle: make("residual stream", r * c),
+                    mlp_rstd: make("mlp norm", r),
+                    gate_up: make("gate and up", 2 * r * f),
+                    low: [0, 1, 2, 3].map(|i| low(&mut make, i)),
+                })
+                .collect(),
+            normed: make("normed", r * c),
+            hidden: make("hidden", r * f),
+            head_in: make("head input", r * c),
+            head_normed: make("head input, normed", r * c),
+            head_rstd: make("head norm", r),
+            logits: make("logits", logits),
+            loss: make("loss", r),
+            correct: make("correct", r),
+            backward: training.then(|| BackwardActivations {
+                stream: make("d residual stream", r * c),
+                normed: make("d normed", r * c),
+                qkv: make("d q, k, v", r * qkv),
+                qkv_raw: config.qk_norm.then(|| make("d raw q, k, v", r * qkv)),
+                attended: make("d attended", r * h * s),
+                gate_up: make("d gate and up", 2 * r * f),
+                hidden: make("d hidden", r * f),
+                head_normed: make("d head input", r * c),
+                low: needs
+                    .low
+                    .iter()
+                    .max()
+                    .filter(|&&w| w > 0)
+                    .map(|&w| make("d x·Aᵀ", r * u64::from(w))),
+                sums: needs.sums.then(|| {
+                    // Widest sums: a bias of gate and up, or the norm of every head's rows.
+                    let widest = [(capacity, qkv.max(2 * f).max(c)), (capacity * h as u32, s)];
+                    let len = |(rows, width): (u32, u64)| crate::ops::column_sum::scratch_len(rows, width as u32);
+                    make("column sums", widest.map(len).into_iter().max().expect("two of them"))
+                }),
+            }),
+            dropped: (training && needs.dropout).then(|| {
+                let widest = c.max(f).max(h * s);
+                [make("dropped", r * widest), make("d dropped", r * widest)]
+            }),
+        }
+    }
+}
+
+impl Activations<Tensor> {
+    /// Allocate them.
+    pub fn allocate(gpu: &Gpu, model: &Model, purpose: Purpose, capacity: u32, positions: u32) -> Self {
+        let make = |label: &'static str, len: u64| gpu.tensor(label, len, Storage::F32);
+        let needs = Needs::of(model);
+        Self::new(
+            &model.config,
+            &needs,
+            purpose,
+            (capacity, positions),
+            gpu.max_binding(),
+            make,
+        )
+    }
+}
+
+/// Bytes of all buffers, and of the largest with its label.
+pub fn plan(
+    config: &ModelConfig,
+    needs: &Needs,
+    purpose: Purpose,
+    capacity: (u32, u32),
+    max_binding: u64,
+) -> (u64, (&'static str, u64)) {
+    let (mut total, mut largest) = (0, ("", 0));
+    Activations::new(config, needs, purpose, capacity, max_binding, |label, len| {
+        let bytes = (len * 4).next_multiple_of(16).max(16);
+        total += bytes;
+        if bytes > largest.1 {
+            largest = (label, bytes);
+        }
+    });
+    (total, largest)
+}

@@ -1,0 +1,368 @@
+//! The training loop's device side: one optimizer step at a time.
+
+use super::{TrainConfig, WeightDecayOn, schedule};
+use crate::data::{Example, MicroBatch};
+use crate::eval::{self, EvalMetrics};
+use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor};
+use crate::model::{Model, Pass, Purpose};
+use crate::ops::{adamw, gradient_norm, loss_sum::METRICS};
+use crate::{Error, Result};
+use std::collections::VecDeque;
+
+/// Steps that may be in flight.
+const IN_FLIGHT: usize = 2;
+
+/// What one optimizer step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepMetrics {
+    /// The step, from 1.
+    pub step: u64,
+    /// Sum of −log p over its targets, before the update.
+    pub loss_sum: f64,
+    /// Targets that were the model's likeliest token.
+    pub correct: f64,
+    /// Supervised targets in the step.
+    pub targets: u64,
+    /// Tokens in the step.
+    pub tokens: u64,
+    /// Norm of all gradients, before clipping.
+    pub grad_norm: f64,
+    /// The learning rate that was used.
+    pub learning_rate: f64,
+}
+
+impl StepMetrics {
+    /// Mean loss of a target.
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.targets as f64
+    }
+}
+
+/// A step whose numbers are on their way.
+struct InFlight {
+    pending: Pending,
+    metrics: StepMetrics,
+}
+
+/// Trains a model: its adapter if it has one, else all its weights.
+pub struct Trainer {
+    gpu: Gpu,
+    model: Model,
+    config: TrainConfig,
+    total_steps: u64,
+    warmup: u64,
+    step: u64,
+    pass: Pass,
+    gradients: Vec<Tensor>,
+    moments: [Vec<Tensor>; 2],
+    metrics: Tensor,
+    eval_metrics: Tensor,
+    micro: Plan,
+    update: Plan,
+    eval: Plan,
+    staging: Vec<Staging>,
+    in_flight: VecDeque<InFlight>,
+    diverged: Option<u64>,
+}
+
+impl Trainer {
+    /// For a run of `total_steps` steps cut into micro-batches of at most `capacity` tokens.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the model has nothing to train or a setting is out of range; [`Error::TooLarge`] or
+    /// [`Error::Gpu`] when its buffers do not fit.
+    pub async fn new(model: Model, config: &TrainConfig, total_steps: u64, capacity: u32) -> Result<Self> {
+        config.validate()?;
+        let gpu = model.gpu().clone();
+        let Some(flat) = model.trained() else {
+            return Err(Error::config(
+                "method",
+                "the model has no adapter, and was not loaded to be trained",
+            ));
+        };
+        let scope = gpu.scope("allocating for training");
+        let pass = Pass::new(&model, Purpose::Training, capacity, capacity)?;
+        let gradients = flat.like(&gpu, "gradients");
+        let moments = ["first moments", "second moments"].map(|label| flat.like(&gpu, label));
+        let (metrics, eval_metrics) = (Pass::metrics(&gpu), Pass::metrics(&gpu));
+        let runs = flat.runs(gpu.max_binding());
+        let partial: u64 = runs.iter().map(|r| gradient_norm::partials(r.2)).sum();
+        let partial_sums = gpu.tensor("partial sums", partial, Default::default());
+        scope.finish().await?;
+
+        let gradient = |slot: usize| Some(flat.at(&gradients, slot));
+        let mut plan = PlanBuilder::new(&gpu, "micro-batch");
+        pass.record_forward(&mut plan, &model, true);
+        pass.record_loss(&mut plan, &model, &metrics, Some(&gradient));
+        let micro = plan.finish().await?;
+
+        let mut plan = PlanBuilder::new(&gpu, "update");
+        let mut first = 0;
+        for &(buffer, start, len, _) in &runs {
+            gradient_norm::partial(&mut plan, &gradients[buffer].slice(start, len), &partial_sums, first);
+            first += gradient_norm::partials(len) as u32;
+        }
+        gradient_norm::finish(&mut plan, &partial_sums, first, &metrics);
+        for &(buffer, start, len, matrix) in &runs {
+            let part = |buffers: &[Tensor]| buffers[buffer].slice(start, len);
+            let decay = matrix || config.weight_decay_on == WeightDecayOn::All;
+            let both = (&part(&moments[0]), &part(&moments[1]));
+            adamw::update(
+                &mut plan,
+                &metrics,
+                &part(&gradients),
+                &part(&flat.buffers),
+                both,
+                decay,
+            );
+        }
+        for tensor in &gradients {
+            plan.clear(tensor);
+        }
+        let update = plan.finish().await?;
+        let eval = eval::plan(&model, &pass, &eval_metrics).await?;
+        let staging = (0..IN_FLIGHT).map(|_| gpu.staging(METRICS * 4)).collect();
+        Ok(Self {
+            warmup: schedule::warmup_steps(config.warmup_steps, total_steps)?,
+            config: config.clone(),
+            gpu,
+            model,
+            total_steps,
+            step: 0,
+            pass,
+            gradients,
+            moments,
+            metrics,
+            eval_metrics,
+            micro,
+            update,
+            eval,
+            staging,
+            in_flight: VecDeque::new(),
+            diverged: None,
+        })
+    }
+
+    /// Steps submitted so far.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Steps whose metrics have not been read.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// The model as it is after the steps submitted so far.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The model, without what only training needs.
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+
+    /// The learning rate of the step after `done` steps.
+    pub fn learning_rate(&self, done: u64) -> f64 {
+        let kind = self.config.lr_scheduler_type;
+        self.config.learning_rate() * kind.factor(done, self.warmup, self.total_steps)
+    }
+
+    /// Submit one optimizer step over these micro-batches. Returns at once.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when two steps are in flight; [`Error::Data`] when there is no target in the step, or a micro-batch
+    /// does not fit; [`Error::Diverged`] once a step has diverged.
+    pub fn submit(&mut self, batches: &[MicroBatch]) -> Result<()> {
+        if let Some(step) = self.diverged {
+            return Err(diverged(step));
+        }
+        let targets: usize = batches.iter().map(|b| b.targets.len()).sum();
+        if targets == 0 {
+            return Err(Error::data(format!("step {} has no target", self.step + 1)));
+        }
+        let Some(staging) = self.staging.pop() else {
+            return Err(Error::Busy);
+        };
+        match self.encode(batches, targets) {
+            Ok(metrics) => {
+                let pending = self.gpu.read_start(&self.metrics, 0, METRICS * 4, staging);
+                self.clear_sums();
+                self.in_flight.push_back(InFlight { pending, metrics });
+                Ok(())
+            }
+            Err(error) => {
+                self.staging.push(staging);
+                Err(error)
+            }
+        }
+    }
+
+    fn encode(&mut self, batches: &[MicroBatch], targets: usize) -> Result<StepMetrics> {
+        let config = &self.config;
+        let step = self.step + 1;
+        let learning_rate = self.learning_rate(self.step);
+        let power = |beta: f64| 1.0 - beta.powf(step as f64);
+        let scalars = Scalars {
+            seed_low: config.seed as u32,
+            seed_high: (config.seed >> 32) as u32,
+            step: step as u32,
+            loss_scale: (1.0 / targets as f64) as f32,
+            learning_rate: learning_rate as f32,
+            weight_decay: config.weight_decay as f32,
+            beta1: config.adam_beta1 as f32,
+            beta2: config.adam_beta2 as f32,
+            epsilon: config.adam_epsilon as f32,
+            correction1: power(config.adam_beta1) as f32,
+            correction2_root: power(config.adam_beta2).sqrt() as f32,
+            max_norm: config.max_grad_norm as f32,
+            padding: [0; 4],
+        };
+        for batch in batches {
+            let counts = self.pass.upload(batch)?;
+            self.micro.run(&counts, &scalars);
+        }
+        self.update.run(&Counts::default(), &scalars);
+        self.step = step;
+        Ok(StepMetrics {
+            step,
+            loss_sum: 0.0,
+            correct: 0.0,
+            targets: targets as u64,
+            tokens: batches.iter().map(|b| b.tokens.len() as u64).sum(),
+            grad_norm: 0.0,
+            learning_rate,
+        })
+    }
+
+    /// Loss and correct predictions start from zero in each step; what is latched stays.
+    fn clear_sums(&self) {
+        self.gpu.write(&self.metrics.slice(0, 2), &[0; 8]);
+    }
+
+    /// The numbers of the oldest step in flight, once they are there.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] when its loss or gradient was not finite: the weights are those before that step.
+    /// [`Error::Gpu`] when the device fails, or nothing is in flight.
+    pub async fn metrics(&mut self) -> Result<StepMetrics> {
+        let Some(InFlight { pending, mut metrics }) = self.in_flight.pop_front() else {
+            return Err(Error::gpu("reading metrics", "no step is in flight"));
+        };
+        let take = |bytes: &[u8]| bytemuck::pod_collect_to_vec::<u8, f32>(bytes);
+        let (numbers, staging) = self.gpu.read_finish(pending, take).await?;
+        self.staging.push(staging);
+        if numbers[4] != 0.0 {
+            let step = *self.diverged.get_or_insert(numbers[4] as u64);
+            return Err(diverged(step));
+        }
+        metrics.loss_sum = f64::from(numbers[0]);
+        metrics.correct = f64::from(numbers[1]);
+        metrics.grad_norm = f64::from(numbers[2]);
+        Ok(metrics)
+    }
+
+    /// Evaluate the model as it is after the steps submitted so far.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an example longer than the capacity, [`Error::Gpu`] when the device fails.
+    pub async fn evaluate(&self, examples: &[Example]) -> Result<EvalMetrics> {
+        eval::run(&self.pass, &self.eval, &self.eval_metrics, examples).await
+    }
+
+    /// Tell every trained tensor and its two moments, `name`, `name.exp_avg` and `name.exp_avg_sq`, one at a time: the
+    /// checkpoint's names, or PEFT's for an adapter. In f32, after the steps submitted so far.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when reading back fails, and what `take` returns.
+    pub async fn state(&self, mut take: impl FnMut(&str, &[usize], Vec<f32>) -> Result<()>) -> Result<()> {
+        for (name, shape) in self.model.trained_tensors() {
+            for (buffers, suffix) in self.state_buffers() {
+                let numbers = self.model.trained_tensor(buffers, &name).await?;
+                take(&format!("{name}{suffix}"), &shape, numbers)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn state_buffers(&self) -> [(&[Tensor], &'static str); 3] {
+        let weights = &self.model.trained().expect("checked when made").buffers;
+        [
+            (weights, ""),
+            (&self.moments[0], ".exp_avg"),
+            (&self.moments[1], ".exp_avg_sq"),
+        ]
+    }
+
+    /// The gradient of one trained tensor, for checking: run [`Trainer::accumulate`] first.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for a name that is not trained, [`Error::Gpu`] when reading back fails.
+    pub async fn gradient(&self, name: &str) -> Result<Vec<f32>> {
+        self.model.trained_tensor(&self.gradients, name).await
+    }
+
+    /// Add the gradients of these micro-batches, without an update, and give the loss sum and correct predictions.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when there is no target or a micro-batch does not fit, [`Error::Gpu`] when the device fails.
+    pub async fn accumulate(&mut self, batches: &[MicroBatch]) -> Result<EvalMetrics> {
+        let targets: usize = batches.iter().map(|b| b.targets.len()).sum();
+        if targets == 0 {
+            return Err(Error::data("there is no target"));
+        }
+        self.clear_gradients();
+        self.clear_sums();
+        let scalars = Scalars {
+            seed_low: self.config.seed as u32,
+            seed_high: (self.config.seed >> 32) as u32,
+            step: self.step as u32 + 1,
+            loss_scale: (1.0 / targets as f64) as f32,
+            ..Scalars::default()
+        };
+        for batch in batches {
+            let counts = self.pass.upload(batch)?;
+            self.micro.run(&counts, &scalars);
+        }
+        let sums = self.gpu.read(&self.metrics.slice(0, 2)).await?;
+        self.clear_sums();
+        Ok(EvalMetrics {
+            loss_sum: f64::from(sums[0]),
+            correct: f64::from(sums[1]),
+            targets: targets as u64,
+            rows: 0,
+        })
+    }
+
+    /// Forget accumulated gradients.
+    pub fn clear_gradients(&self) {
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        for tensor in &self.gradients {
+            encoder.clear_buffer(tensor.buffer(), 0, None);
+        }
+        self.gpu.queue().submit([encoder.finish()]);
+    }
+
+    /// Go back to the state after `step` steps: `state(name)` gives the numbers that [`Trainer::state`] told by that name.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for a tensor of the wrong size, and what `state` returns.
+    pub fn restore(&mut self, step: u64, mut state: impl FnMut(&str) -> Result<Vec<f32>>) -> Result<()> {
+        for (name, _) in self.model.trained_tensors() {
+            for (buffers, suffix) in self.state_buffers() {
+                self.model
+                    .write_trained(buffers, &name, &state(&format!("{name}{suffix}"))?)?;
+            }
+        }
+        self.step = step;
+        Ok(())
+    }
+}
+
+fn diverged(step: u64) -> Error {
+    Error::Diverged {
+        step,
+        why: "the loss or a gradient is not finite; the weights are those before this step".into(),
+    }
+}
