@@ -10,3 +10,4 @@ mod schedule;
 mod smollm2;
 mod template;
 mod train_config;
+mod golden;
