@@ -1,5 +1,7 @@
 //! tests
 
+mod checkpoint;
+mod cli;
 mod config;
 mod data;
 mod formats;
