@@ -24,8 +24,13 @@ pub fn json(name: &str) -> serde_json::Value {
 
 /// The adapter at hand, with the kernel family that `WGPU_SFT_TEST_KERNELS` names, or its own.
 pub fn gpu() -> Gpu {
-    let family = std::env::var("WGPU_SFT_TEST_KERNELS").ok().map(|name| name.parse().expect("a kernel family"));
-    let options = GpuOptions { family, ..GpuOptions::default() };
+    let family = std::env::var("WGPU_SFT_TEST_KERNELS")
+        .ok()
+        .map(|name| name.parse().expect("a kernel family"));
+    let options = GpuOptions {
+        family,
+        ..GpuOptions::default()
+    };
     pollster::block_on(Gpu::request(&options)).expect("an adapter")
 }
 
@@ -39,7 +44,11 @@ pub fn golden_model(gpu: &Gpu, name: &str, keep: Use) -> Model {
     let mut builder = ModelBuilder::new(gpu, &config, keep).expect("a small model");
     for entry in tensors.for_model(&config).expect("the model's tensors") {
         let bytes = entry.read(&file).expect("the tensor's bytes");
-        assert!(builder.put(&entry.name, entry.dtype, &entry.shape, &bytes).expect("a good tensor"));
+        assert!(
+            builder
+                .put(&entry.name, entry.dtype, &entry.shape, &bytes)
+                .expect("a good tensor")
+        );
     }
     pollster::block_on(builder.finish()).expect("a whole model")
 }
@@ -55,7 +64,11 @@ pub fn floats(file: &SafeTensors, name: &str) -> Vec<f32> {
 /// A tensor's numbers as i32, and its shape.
 pub fn integers(file: &SafeTensors, name: &str) -> (Vec<i32>, Vec<usize>) {
     let view = file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let numbers = view.data().chunks(4).map(|b| i32::from_le_bytes(b.try_into().expect("four bytes"))).collect();
+    let numbers = view
+        .data()
+        .chunks(4)
+        .map(|b| i32::from_le_bytes(b.try_into().expect("four bytes")))
+        .collect();
     (numbers, view.shape().to_vec())
 }
 
@@ -84,9 +97,15 @@ pub fn documents(file: &SafeTensors, prefix: &str) -> Vec<Document> {
                 continue;
             }
             if t == 0 || segments[i] != last {
-                documents.push(Document { example: Example::default(), at: (row, t) });
+                documents.push(Document {
+                    example: Example::default(),
+                    at: (row, t),
+                });
                 // Nothing predicts a row's first token, whatever its label.
-                assert!(t == 0 || labels[i] == IGNORE, "a document's first token is never a target");
+                assert!(
+                    t == 0 || labels[i] == IGNORE,
+                    "a document's first token is never a target"
+                );
             }
             last = segments[i];
             let document = documents.last_mut().expect("just pushed");

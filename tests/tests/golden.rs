@@ -25,7 +25,11 @@ struct Golden {
 impl Golden {
     fn new(name: &'static str) -> Self {
         let folder = format!("golden/{name}");
-        Self { name, json: json(&format!("{folder}/fixture.json")), file: bytes(&format!("{folder}/fixture.safetensors")) }
+        Self {
+            name,
+            json: json(&format!("{folder}/fixture.json")),
+            file: bytes(&format!("{folder}/fixture.safetensors")),
+        }
     }
 
     fn tensors(&self) -> SafeTensors<'_> {
@@ -46,7 +50,11 @@ impl Golden {
             learning_rate: Some(rate),
             lr_scheduler_type: LrSchedulerType::Constant,
             weight_decay: number(&optimizer["weight_decay"]),
-            weight_decay_on: if optimizer["decay"] == "all" { WeightDecayOn::All } else { WeightDecayOn::Matrices },
+            weight_decay_on: if optimizer["decay"] == "all" {
+                WeightDecayOn::All
+            } else {
+                WeightDecayOn::Matrices
+            },
             adam_beta1: number(&optimizer["betas"][0]),
             adam_beta2: number(&optimizer["betas"][1]),
             adam_epsilon: number(&optimizer["eps"]),
@@ -58,7 +66,10 @@ impl Golden {
 }
 
 fn close(what: &str, got: f64, want: f64, relative: f64) {
-    assert!((got - want).abs() <= relative * want.abs(), "{what}: {got}, recorded {want}");
+    assert!(
+        (got - want).abs() <= relative * want.abs(),
+        "{what}: {got}, recorded {want}"
+    );
 }
 
 #[test]
@@ -72,7 +83,10 @@ fn logits() {
         for i in 0..2 {
             let recorded = floats(&tensors, &format!("batch{i}.logits"));
             let row_len = tensors.tensor(&format!("batch{i}.logits")).expect("logits").shape()[1];
-            let allowed = tolerance(golden.json["batches"][i]["f32_logits"].as_f64().expect("a number"), &recorded);
+            let allowed = tolerance(
+                golden.json["batches"][i]["f32_logits"].as_f64().expect("a number"),
+                &recorded,
+            );
             for document in documents(&tensors, &format!("batch{i}")) {
                 generator.reset();
                 for t in 0..document.example.ids.len() {
@@ -83,7 +97,11 @@ fn logits() {
                     let got = pollster::block_on(generator.logits_after(&document.example.ids[..=t])).expect("logits");
                     let at = (document.at.0 * row_len + document.at.1 + t) * vocabulary;
                     let difference = largest_difference(&got, &recorded[at..at + vocabulary]);
-                    assert!(difference <= allowed, "{name} batch {i} {:?}+{t}: {difference:.2e} > {allowed:.2e}", document.at);
+                    assert!(
+                        difference <= allowed,
+                        "{name} batch {i} {:?}+{t}: {difference:.2e} > {allowed:.2e}",
+                        document.at
+                    );
                 }
             }
         }
@@ -98,15 +116,27 @@ fn losses_and_every_gradient() {
         for i in 0..2 {
             let recorded = &golden.json["batches"][i];
             let batch = golden.batch(i);
-            assert_eq!(batch.targets.len() as u64, recorded["targets"].as_u64().expect("a count"), "{name} batch {i}");
+            assert_eq!(
+                batch.targets.len() as u64,
+                recorded["targets"].as_u64().expect("a count"),
+                "{name} batch {i}"
+            );
             let sums = pollster::block_on(trainer.accumulate(&[batch])).expect("gradients");
-            close(&format!("{name} batch {i} loss"), sums.loss(), recorded["loss"].as_f64().expect("a number"), 2e-6);
+            close(
+                &format!("{name} batch {i} loss"),
+                sums.loss(),
+                recorded["loss"].as_f64().expect("a number"),
+                2e-6,
+            );
             let f32_error = recorded["f32_grad"].as_f64().expect("a number");
             for (parameter, _) in trainer.model().config().tensors() {
                 let want = floats(&golden.tensors(), &format!("batch{i}.grad.{parameter}"));
                 let got = pollster::block_on(trainer.gradient(&parameter)).expect("a gradient");
                 let (difference, allowed) = (largest_difference(&got, &want), tolerance(f32_error, &want));
-                assert!(difference <= allowed, "{name} batch {i} {parameter}: {difference:.2e} > {allowed:.2e}");
+                assert!(
+                    difference <= allowed,
+                    "{name} batch {i} {parameter}: {difference:.2e} > {allowed:.2e}"
+                );
             }
         }
     }
@@ -123,7 +153,12 @@ fn three_micro_batches_are_one_step() {
         let recorded = &golden.json["accumulated_3_microbatches"];
         assert_eq!(step.targets, recorded["targets"].as_u64().expect("a count"));
         close(name, step.loss(), recorded["loss"].as_f64().expect("a number"), 2e-6);
-        close(name, step.grad_norm, recorded["grad_norm"].as_f64().expect("a number"), 1e-5);
+        close(
+            name,
+            step.grad_norm,
+            recorded["grad_norm"].as_f64().expect("a number"),
+            1e-5,
+        );
     }
 }
 
@@ -131,8 +166,12 @@ fn three_micro_batches_are_one_step() {
 fn three_adamw_steps() {
     for name in MODELS {
         let golden = Golden::new(name);
-        let rates: Vec<f64> =
-            golden.json["optimizer"]["lrs"].as_array().expect("rates").iter().map(|v| v.as_f64().expect("a rate")).collect();
+        let rates: Vec<f64> = golden.json["optimizer"]["lrs"]
+            .as_array()
+            .expect("rates")
+            .iter()
+            .map(|v| v.as_f64().expect("a rate"))
+            .collect();
         // The recorded rates follow no schedule: a trainer for each, the state handed from one to the next.
         let mut state: Vec<(String, Vec<f32>)> = Vec::new();
         for (i, rate) in rates.iter().enumerate() {
@@ -144,8 +183,18 @@ fn three_adamw_steps() {
             trainer.submit(&[golden.batch(i)]).expect("a step");
             let step = pollster::block_on(trainer.metrics()).expect("metrics");
             let recorded = &golden.json["trajectory"][i];
-            close(&format!("{name} step {i} loss"), step.loss(), recorded["loss"].as_f64().expect("a number"), 5e-6);
-            close(&format!("{name} step {i} norm"), step.grad_norm, recorded["grad_norm"].as_f64().expect("a number"), 2e-5);
+            close(
+                &format!("{name} step {i} loss"),
+                step.loss(),
+                recorded["loss"].as_f64().expect("a number"),
+                5e-6,
+            );
+            close(
+                &format!("{name} step {i} norm"),
+                step.grad_norm,
+                recorded["grad_norm"].as_f64().expect("a number"),
+                2e-5,
+            );
             assert_eq!(step.learning_rate, *rate);
             state.clear();
             let take = |name: &str, _: &[usize], numbers: Vec<f32>| {
@@ -160,7 +209,10 @@ fn three_adamw_steps() {
             let allowed = tolerance(error.as_f64().expect("a number"), &want);
             let difference = largest_difference(got, &want);
             println!("{name} {parameter}: {difference:.2e} of {allowed:.2e}");
-            assert!(difference <= allowed, "{name} {parameter}: {difference:.2e} > {allowed:.2e}");
+            assert!(
+                difference <= allowed,
+                "{name} {parameter}: {difference:.2e} > {allowed:.2e}"
+            );
         }
     }
 }

@@ -162,8 +162,8 @@ pub struct Scalars {
     pub epsilon: f32,
     /// 1 − beta1^step.
     pub correction1: f32,
-    /// 1 − beta2^step.
-    pub correction2: f32,
+    /// √(1 − beta2^step).
+    pub correction2_root: f32,
     /// Largest gradient norm; 0: no clipping.
     pub max_norm: f32,
     /// Whole-number padding to 64 bytes.
