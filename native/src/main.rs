@@ -1,3 +1,92 @@
 //! `wgpu-sft`: instruction-tune small language models on any GPU.
 
-fn main() {}
+mod args;
+mod chat;
+mod check;
+mod config_file;
+mod devices;
+mod eval;
+mod generate;
+#[cfg(feature = "hub")]
+mod hub;
+mod init;
+mod interrupt;
+mod merge;
+mod model_files;
+mod model_folder;
+mod progress;
+mod run_folder;
+mod tensor_file;
+mod train;
+
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use args::{Args, Command};
+use clap::Parser;
+
+/// How a command that could run ended.
+pub enum Outcome {
+    /// As wanted: exit code 0.
+    Fine,
+    /// It ran, and the answer is no: exit code 1.
+    No,
+    /// Interrupted, its work saved: exit code 130.
+    Interrupted,
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Train(args) => train::run(*args),
+        Command::Init(args) => init::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Generate(args) => generate::run(args),
+        Command::Chat(args) => chat::run(args),
+        Command::Merge(args) => merge::run(args),
+        Command::Devices => devices::run(),
+        Command::Check(args) => check::run(args),
+    };
+    match result {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Ok(Outcome::Interrupted) => ExitCode::from(130),
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to be told to if standard error is closed too.
+            let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error));
+            let diverged = error.chain().any(|cause| {
+                matches!(
+                    cause.downcast_ref::<wgpu_sft::Error>(),
+                    Some(wgpu_sft::Error::Diverged { .. })
+                )
+            });
+            ExitCode::from(if diverged { 1 } else { 2 })
+        }
+    }
+}
+
+/// Whether whoever read our output has stopped reading.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)
+    })
+}
+
+/// An error and its causes on one line.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        // Some libraries repeat their cause in their own message.
+        if text.ends_with(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(cause.trim());
+    }
+    text.replace('\n', " ")
+}

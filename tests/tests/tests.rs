@@ -1,10 +1,13 @@
 //! tests
 
+mod checkpoint;
+mod cli;
 mod config;
 mod data;
 mod errors;
 mod formats;
 mod gguf;
+mod golden;
 mod kernels;
 mod random;
 mod schedule;

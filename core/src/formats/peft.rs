@@ -306,8 +306,38 @@ pub struct LoraPair {
     pub b: Vec<f32>,
 }
 
+impl LoraPair {
+    /// Adds `scale · B·A` to a layer's weight `[out, in]`, in f32.
+    pub fn add_to(&self, weight: &mut [f32], r: usize, scale: f32) {
+        let columns = self.a.len() / r;
+        let mut delta = vec![0.0f32; columns];
+        for (row, b) in weight.chunks_exact_mut(columns).zip(self.b.chunks_exact(r)) {
+            delta.fill(0.0);
+            for (b, a) in b.iter().zip(self.a.chunks_exact(columns)) {
+                delta.iter_mut().zip(a).for_each(|(sum, a)| *sum += b * a);
+            }
+            row.iter_mut()
+                .zip(&delta)
+                .for_each(|(weight, delta)| *weight += scale * delta);
+        }
+    }
+}
+
 fn names(path: &str) -> [String; 2] {
     ["A", "B"].map(|which| format!("base_model.model.{path}.lora_{which}.weight"))
+}
+
+/// The tensors of `adapter_model.safetensors` with their shapes, in the model's order.
+///
+/// # Errors
+/// [`Error::Config`] as [`AdapterConfig::modules`].
+pub fn tensors(config: &AdapterConfig, model: &ModelConfig) -> Result<Vec<(String, Vec<usize>)>> {
+    let shapes = |module: &LinearModule| [vec![config.r, module.in_features], vec![module.out_features, config.r]];
+    let modules = config.modules(model)?;
+    Ok(modules
+        .iter()
+        .flat_map(|module| names(&module.path).into_iter().zip(shapes(module)))
+        .collect())
 }
 
 /// Reads `adapter_model.safetensors`: module path → matrices, for exactly the modules that `config` names.

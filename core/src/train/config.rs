@@ -251,6 +251,20 @@ impl TrainConfig {
         self.learning_rate.unwrap_or(self.method.default_learning_rate())
     }
 
+    /// The same run with everything that has two spellings in one of them, so that equal runs compare equal.
+    pub fn canonical(&self) -> Self {
+        Self {
+            learning_rate: Some(self.learning_rate()),
+            batch_size: self.examples_per_step(),
+            gradient_accumulation_steps: 1,
+            lora: match self.method {
+                Method::Lora => self.lora.clone(),
+                Method::Full => LoraConfig::default(),
+            },
+            ..self.clone()
+        }
+    }
+
     /// Examples per optimizer step.
     pub fn examples_per_step(&self) -> usize {
         self.batch_size.saturating_mul(self.gradient_accumulation_steps)

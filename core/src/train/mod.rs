@@ -1,5 +1,6 @@
 //! Training.
 
+pub mod checkpoint;
 mod config;
 pub mod memory;
 pub mod schedule;

@@ -1,0 +1,246 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::config_file::Settings;
+
+/// Instruction-tune small language models on any GPU.
+#[derive(Parser)]
+#[command(name = "wgpu-sft", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Tune a model on rows of messages, prompts and completions, or tokens
+    #[command(args_override_self = true)]
+    Train(Box<TrainArgs>),
+    /// Make a model with random weights from a config.json
+    Init(InitArgs),
+    /// Loss, perplexity and token accuracy of a model on rows
+    Eval(EvalArgs),
+    /// Answer one prompt
+    Generate(GenerateArgs),
+    /// Talk to a model
+    Chat(ChatArgs),
+    /// Fold an adapter into its base model
+    Merge(MergeArgs),
+    /// List adapters: their features, their limits, the kernels chosen for them
+    Devices,
+    /// Check every kernel against its reference on this device; exit code 1 if one is wrong
+    Check(CheckArgs),
+}
+
+#[derive(ClapArgs)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// Read settings from a TOML file with the same keys; flags win
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub config: Option<PathBuf>,
+
+    /// Print all settings as TOML, defaults included, and stop
+    #[arg(long, help_heading = "Run")]
+    pub print_config: bool,
+
+    /// Show steps, tokens, memory and an estimate of the time; write nothing
+    #[arg(long, help_heading = "Run")]
+    pub dry_run: bool,
+
+    /// Go on from a checkpoint [default: the newest complete one in the output folder]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, help_heading = "Run")]
+    #[expect(clippy::option_option, reason = "absent, present, present with a value")]
+    pub resume: Option<Option<PathBuf>>,
+
+    /// Remove the run that the output folder holds
+    #[arg(long, conflicts_with = "resume", help_heading = "Run")]
+    pub overwrite_output_dir: bool,
+}
+
+/// Where to compute.
+#[derive(ClapArgs, Clone, Default)]
+pub struct DeviceArgs {
+    /// Adapter to use: its number in `wgpu-sft devices`, or a part of its name [default: the fastest]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+
+    /// Kernel family instead of the one that suits the adapter: tiled, subgroup or register
+    #[arg(long, value_name = "FAMILY")]
+    pub kernels: Option<String>,
+}
+
+/// Which model.
+#[derive(ClapArgs, Clone)]
+pub struct ModelArgs {
+    /// Folder, .gguf file or Hub id of the model
+    #[arg(long, value_name = "MODEL")]
+    pub model: String,
+
+    /// Folder of a LoRA adapter for it
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+
+    /// Store weights as f32, f16 or bf16 [default: as the file does; f32 if it is quantised]
+    #[arg(long, value_name = "DTYPE")]
+    pub dtype: Option<String>,
+}
+
+/// How rows that are too long are treated.
+#[derive(ClapArgs, Clone)]
+pub struct LengthArgs {
+    /// Most tokens of a row [default: 1024, or the model's context if that is shorter]
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<usize>,
+
+    /// What to do with longer rows: error, drop or truncate
+    #[arg(long, value_name = "WHAT", default_value = "error")]
+    pub overlong: String,
+}
+
+#[derive(ClapArgs)]
+pub struct InitArgs {
+    /// The config.json of the model to make
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+
+    /// Folder to write the model to
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: PathBuf,
+
+    /// Model whose tokenizer and chat template to copy
+    #[arg(long, value_name = "MODEL")]
+    pub tokenizer: Option<String>,
+
+    /// What the weights are drawn from
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+
+    /// Type of the weights: f32, f16 or bf16
+    #[arg(long, value_name = "DTYPE", default_value = "f32")]
+    pub save_dtype: String,
+}
+
+#[derive(ClapArgs)]
+pub struct EvalArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Rows: JSONL or JSON
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+
+    #[command(flatten)]
+    pub length: LengthArgs,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// How tokens are chosen.
+#[derive(ClapArgs, Clone)]
+pub struct SamplingArgs {
+    /// Most tokens of an answer
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_new_tokens: u32,
+
+    /// Randomness; 0: always the likeliest token
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temperature: f32,
+
+    /// Choose among the K likeliest tokens; 0: all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: u32,
+
+    /// Choose among the likeliest tokens that make up this probability; 1: all
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub top_p: f32,
+
+    /// Choose among tokens at least this share as likely as the likeliest; 0: all
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub min_p: f32,
+
+    /// What random choices are drawn from
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+}
+
+#[derive(ClapArgs)]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// The prompt [default: standard input]
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+
+    /// System message
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    pub system: Option<String>,
+
+    /// Continue the prompt as plain text, without the chat template
+    #[arg(long)]
+    pub raw: bool,
+
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+#[derive(ClapArgs)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// System message
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+
+    /// Tokens of conversation to keep in memory [default: 2048, or the model's context if that is shorter]
+    #[arg(long, value_name = "N")]
+    pub context: Option<u32>,
+
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+#[derive(ClapArgs)]
+pub struct MergeArgs {
+    /// Folder, .gguf file or Hub id of the base model
+    #[arg(long, value_name = "MODEL")]
+    pub model: String,
+
+    /// Folder of the adapter
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+
+    /// Folder to write the merged model to
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: PathBuf,
+
+    /// Type of the weights: f32, f16 or bf16 [default: the base's; f16 if it is quantised]
+    #[arg(long, value_name = "DTYPE")]
+    pub save_dtype: Option<String>,
+}
+
+#[derive(ClapArgs)]
+pub struct CheckArgs {
+    /// Only cases whose name contains this
+    pub filter: Option<String>,
+
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}

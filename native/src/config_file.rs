@@ -1,0 +1,254 @@
+//! The settings of `train`: from flags, from a TOML file with the same keys, and defaults.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use wgpu_sft::Error;
+use wgpu_sft::formats::peft::TargetModules;
+use wgpu_sft::train::schedule::LrSchedulerType;
+use wgpu_sft::train::{LoraConfig, Method, TrainConfig};
+
+/// Declares [`Settings`] and what must be done to each of its fields.
+macro_rules! settings {
+    ($($(#[$attribute:meta])* $field:ident: $kind:ty,)*) => {
+        /// Every setting of `train`, absent where it was not given.
+        #[derive(Args, Clone, Default, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+        pub struct Settings {
+            $($(#[$attribute])* pub $field: Option<$kind>,)*
+        }
+
+        impl Settings {
+            /// These, and where absent those of `other`.
+            fn or(self, other: Self) -> Self {
+                Self { $($field: self.$field.or(other.$field),)* }
+            }
+        }
+    };
+}
+
+settings! {
+    /// Folder, .gguf file or Hub id of the model to tune
+    #[arg(long, value_name = "MODEL", help_heading = "What")]
+    model: String,
+    /// Rows to train on: JSONL or JSON
+    #[arg(long, value_name = "FILE", help_heading = "What")]
+    data: PathBuf,
+    /// Rows to evaluate on
+    #[arg(long, value_name = "FILE", help_heading = "What")]
+    eval_data: PathBuf,
+    /// Folder for checkpoints, metrics and the result
+    #[arg(long, value_name = "DIR", help_heading = "What")]
+    output_dir: PathBuf,
+    /// Most tokens of a row [default: 1024, or the model's context if that is shorter]
+    #[arg(long, value_name = "N", help_heading = "What")]
+    max_length: usize,
+    /// What to do with longer rows: error, drop or truncate [default: error]
+    #[arg(long, value_name = "WHAT", help_heading = "What")]
+    overlong: String,
+
+    /// Train an adapter (lora) or every weight (full) [default: lora]
+    #[arg(long, value_name = "METHOD", help_heading = "Method")]
+    method: String,
+    /// Rank of the adapter [default: 16]
+    #[arg(long, value_name = "R", help_heading = "Method")]
+    lora_r: usize,
+    /// The adapter is scaled by alpha / r [default: 32]
+    #[arg(long, value_name = "ALPHA", help_heading = "Method")]
+    lora_alpha: f64,
+    /// Share of an adapted layer's inputs that is dropped [default: 0]
+    #[arg(long, value_name = "P", help_heading = "Method")]
+    lora_dropout: f64,
+    /// all-linear, or some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj [default: all-linear]
+    #[arg(long, value_name = "NAMES", value_parser = parse_modules, help_heading = "Method")]
+    lora_target_modules: TargetModules,
+
+    /// Peak learning rate [default: 2e-4 for lora, 2e-5 for full]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Optimizer")]
+    learning_rate: f64,
+    /// linear, cosine, constant or constant_with_warmup [default: cosine]
+    #[arg(long, value_name = "TYPE", help_heading = "Optimizer")]
+    lr_scheduler_type: LrSchedulerType,
+    /// Steps of warm-up, or below 1 their share of all steps [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Optimizer")]
+    warmup_steps: f64,
+    /// Weight decay of matrices; norms and biases never decay [default: 0]
+    #[arg(long, value_name = "RATE", help_heading = "Optimizer")]
+    weight_decay: f64,
+    /// [default: 0.9]
+    #[arg(long, value_name = "BETA", help_heading = "Optimizer")]
+    adam_beta1: f64,
+    /// [default: 0.999]
+    #[arg(long, value_name = "BETA", help_heading = "Optimizer")]
+    adam_beta2: f64,
+    /// [default: 1e-8]
+    #[arg(long, value_name = "EPSILON", help_heading = "Optimizer")]
+    adam_epsilon: f64,
+    /// Clip the gradient's norm to this; 0: never [default: 1]
+    #[arg(long, value_name = "NORM", help_heading = "Optimizer")]
+    max_grad_norm: f64,
+
+    /// Examples per optimizer step [default: 8]
+    #[arg(long, value_name = "N", help_heading = "Steps")]
+    #[serde(alias = "per-device-train-batch-size")]
+    batch_size: usize,
+    /// Multiplies the batch size; memory is not affected by either [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Steps")]
+    gradient_accumulation_steps: usize,
+    /// Passes over the rows [default: 3]
+    #[arg(long, value_name = "N", help_heading = "Steps")]
+    num_train_epochs: f64,
+    /// Optimizer steps; overrides the epochs
+    #[arg(long, value_name = "N", help_heading = "Steps")]
+    max_steps: u64,
+    /// What order, dropout and fresh adapters are drawn from [default: 42]
+    #[arg(long, value_name = "N", help_heading = "Steps")]
+    seed: u64,
+    /// Take the rows in the file's order
+    #[arg(long, num_args = 0, default_missing_value = "true", help_heading = "Steps")]
+    no_shuffle: bool,
+
+    /// Steps between log lines [default: 10]
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    logging_steps: u64,
+    /// Steps between evaluations [default: one at the end]
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    eval_steps: u64,
+    /// Steps between checkpoints; one is always made at the end [default: 500]
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    save_steps: u64,
+    /// Type of a full model's weights: f32, f16 or bf16 [default: the source's; f16 if it is quantised]
+    #[arg(long, value_name = "DTYPE", help_heading = "Output")]
+    save_dtype: String,
+    /// No progress, only errors
+    #[arg(long, num_args = 0, default_missing_value = "true", help_heading = "Output")]
+    quiet: bool,
+
+    /// Adapter to use: its number in `wgpu-sft devices`, or a part of its name [default: the fastest]
+    #[arg(long, value_name = "DEVICE", help_heading = "Device")]
+    device: String,
+    /// Kernel family instead of the one that suits the adapter: tiled, subgroup or register
+    #[arg(long, value_name = "FAMILY", help_heading = "Device")]
+    kernels: String,
+    /// Store frozen weights as f32, f16 or bf16 [default: as the file does; f32 if it is quantised]
+    #[arg(long, value_name = "DTYPE", help_heading = "Device")]
+    dtype: String,
+    /// Tokens computed at once [default: what the step needs and memory allows]
+    #[arg(long, value_name = "N", help_heading = "Device")]
+    micro_batch_tokens: u32,
+}
+
+fn parse_modules(text: &str) -> Result<TargetModules, String> {
+    Ok(match text {
+        "all-linear" => TargetModules::AllLinear,
+        names => TargetModules::Names(names.split(',').map(|name| name.trim().to_owned()).collect()),
+    })
+}
+
+impl Settings {
+    /// These, and where absent those of a TOML file. Keys may be spelled with `-` or `_`.
+    pub fn with_file(self, path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let table: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let mut renamed = toml::Table::new();
+        for (key, value) in table {
+            let name = key.replace('_', "-");
+            if renamed.insert(name, value).is_some() {
+                bail!("{}: {key} is there twice", path.display());
+            }
+        }
+        let file = renamed.try_into().with_context(|| path.display().to_string())?;
+        Ok(self.or(file))
+    }
+
+    /// What the library is told.
+    pub fn train_config(&self) -> Result<TrainConfig> {
+        let default = TrainConfig::default();
+        let method = match self.method.as_deref() {
+            None => default.method,
+            Some("lora") => Method::Lora,
+            Some("full") => Method::Full,
+            Some(other) => return Err(Error::config("method", format!("{other:?} is neither lora nor full")).into()),
+        };
+        let config = TrainConfig {
+            method,
+            lora: LoraConfig {
+                r: self.lora_r.unwrap_or(default.lora.r),
+                lora_alpha: self.lora_alpha.unwrap_or(default.lora.lora_alpha),
+                lora_dropout: self.lora_dropout.unwrap_or(default.lora.lora_dropout),
+                target_modules: self.lora_target_modules.clone().unwrap_or(default.lora.target_modules),
+            },
+            learning_rate: Some(self.learning_rate.unwrap_or(method.default_learning_rate())),
+            lr_scheduler_type: self.lr_scheduler_type.unwrap_or(default.lr_scheduler_type),
+            warmup_steps: self.warmup_steps.unwrap_or(default.warmup_steps),
+            weight_decay: self.weight_decay.unwrap_or(default.weight_decay),
+            weight_decay_on: default.weight_decay_on,
+            adam_beta1: self.adam_beta1.unwrap_or(default.adam_beta1),
+            adam_beta2: self.adam_beta2.unwrap_or(default.adam_beta2),
+            adam_epsilon: self.adam_epsilon.unwrap_or(default.adam_epsilon),
+            max_grad_norm: self.max_grad_norm.unwrap_or(default.max_grad_norm),
+            batch_size: self.batch_size.unwrap_or(default.batch_size),
+            gradient_accumulation_steps: self
+                .gradient_accumulation_steps
+                .unwrap_or(default.gradient_accumulation_steps),
+            num_train_epochs: self.num_train_epochs.unwrap_or(default.num_train_epochs),
+            max_steps: self.max_steps,
+            seed: self.seed.unwrap_or(default.seed),
+            shuffle: !self.no_shuffle.unwrap_or(!default.shuffle),
+        };
+        config.validate()?;
+        for (field, value) in [
+            ("logging_steps", self.logging_steps),
+            ("eval_steps", self.eval_steps),
+            ("save_steps", self.save_steps),
+        ] {
+            if value == Some(0) {
+                return Err(Error::config(field, "must be at least 1").into());
+            }
+        }
+        Ok(config)
+    }
+
+    /// Steps between log lines.
+    pub fn logging_steps(&self) -> u64 {
+        self.logging_steps.unwrap_or(10)
+    }
+
+    /// Steps between checkpoints.
+    pub fn save_steps(&self) -> u64 {
+        self.save_steps.unwrap_or(500)
+    }
+
+    /// As TOML, every default written out: fit for `--config`.
+    pub fn to_toml(&self) -> Result<String> {
+        let config = self.train_config()?;
+        let filled = Self {
+            overlong: Some(self.overlong.clone().unwrap_or_else(|| "error".to_owned())),
+            method: Some(if config.method == Method::Full { "full" } else { "lora" }.to_owned()),
+            lora_r: Some(config.lora.r),
+            lora_alpha: Some(config.lora.lora_alpha),
+            lora_dropout: Some(config.lora.lora_dropout),
+            lora_target_modules: Some(config.lora.target_modules),
+            learning_rate: config.learning_rate,
+            lr_scheduler_type: Some(config.lr_scheduler_type),
+            warmup_steps: Some(config.warmup_steps),
+            weight_decay: Some(config.weight_decay),
+            adam_beta1: Some(config.adam_beta1),
+            adam_beta2: Some(config.adam_beta2),
+            adam_epsilon: Some(config.adam_epsilon),
+            max_grad_norm: Some(config.max_grad_norm),
+            batch_size: Some(config.batch_size),
+            gradient_accumulation_steps: Some(config.gradient_accumulation_steps),
+            num_train_epochs: Some(config.num_train_epochs),
+            seed: Some(config.seed),
+            no_shuffle: Some(!config.shuffle),
+            logging_steps: Some(self.logging_steps()),
+            save_steps: Some(self.save_steps()),
+            quiet: Some(self.quiet.unwrap_or(false)),
+            ..self.clone()
+        };
+        toml::to_string(&filled).context("these settings have no TOML form")
+    }
+}

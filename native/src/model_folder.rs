@@ -1,0 +1,91 @@
+//! Writing what transformers and PEFT load as they are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use wgpu_sft::formats::safetensors::TensorSpec;
+use wgpu_sft::formats::{Dtype, hf};
+use wgpu_sft::model::ModelConfig;
+
+use crate::progress::Progress;
+use crate::tensor_file::{TensorFile, replace, sync_folder};
+
+/// Largest weight file, in bytes: transformers' own default.
+const SHARD_BYTES: u64 = 5_000_000_000;
+
+/// What a model's folder holds beside its weights.
+pub struct Parts<'a> {
+    /// Its shape.
+    pub config: &'a ModelConfig,
+    /// The `config.json` it was made from.
+    pub config_json: Option<&'a str>,
+    /// The `generation_config.json` it was made from.
+    pub generation_config: Option<&'a str>,
+    /// The files of its tokenizer.
+    pub tokenizer_files: &'a [(String, Vec<u8>)],
+    /// What ends an answer.
+    pub terminators: Vec<u32>,
+}
+
+/// Write a full model whose weights are `tensor(name)`, asked for in the order of [`ModelConfig::tensors`] and saved in `dtype`.
+pub fn write(
+    folder: &Path,
+    source: &Parts,
+    dtype: Dtype,
+    quiet: bool,
+    mut tensor: impl FnMut(&str) -> Result<Vec<f32>>,
+) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let config = hf::config_json(source.config_json, source.config, dtype)?;
+    replace(&folder.join("config.json"), config.as_bytes())?;
+    let generation = hf::generation_config_json(source.generation_config, source.config, &source.terminators)?;
+    replace(&folder.join("generation_config.json"), generation.as_bytes())?;
+    for (name, bytes) in source.tokenizer_files {
+        replace(&folder.join(name), bytes)?;
+    }
+
+    let spec = |(name, shape)| TensorSpec { name, dtype, shape };
+    let specs: Vec<TensorSpec> = source.config.tensors().into_iter().map(spec).collect();
+    let sizes: Vec<u64> = specs.iter().map(|spec| bytes_of(spec, dtype)).collect();
+    let shards = hf::shards(&sizes, SHARD_BYTES);
+    let progress = Progress::bytes(quiet, sizes.iter().sum(), "writing");
+    let mut weight_map = BTreeMap::new();
+    for (number, shard) in shards.iter().enumerate() {
+        let name = hf::shard_name(number, shards.len());
+        let temporary = folder.join(format!("{name}.tmp"));
+        let mut file = TensorFile::create(temporary.clone(), &specs[shard.clone()])?;
+        for spec in &specs[shard.clone()] {
+            let bytes = dtype.encode(&tensor(&spec.name)?).with_context(|| spec.name.clone())?;
+            file.put(&spec.name, &bytes)?;
+            progress.advance(bytes.len() as u64, None);
+            weight_map.insert(spec.name.clone(), name.clone());
+        }
+        file.finish()?;
+        std::fs::rename(&temporary, folder.join(&name)).with_context(|| name.clone())?;
+    }
+    if shards.len() > 1 {
+        let index = hf::index_json(&weight_map, sizes.iter().sum());
+        replace(&folder.join("model.safetensors.index.json"), index.as_bytes())?;
+    }
+    sync_folder(folder)
+}
+
+fn bytes_of(spec: &TensorSpec, dtype: Dtype) -> u64 {
+    (spec.shape.iter().product::<usize>() * dtype.block_bytes()) as u64
+}
+
+/// Refuse to write a model over another one.
+pub fn refuse_existing(folder: &Path) -> Result<()> {
+    for name in [
+        "config.json",
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "adapter_config.json",
+    ] {
+        if folder.join(name).exists() {
+            anyhow::bail!("{}: holds a {name} already; choose another folder", folder.display());
+        }
+    }
+    Ok(())
+}

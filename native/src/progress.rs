@@ -1,0 +1,128 @@
+//! A bar on a terminal, plain lines where the output is read by something else.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::time::Duration;
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Print a line to standard output; a closed pipe is an error like any other.
+pub fn line(text: &str) -> Result<()> {
+    writeln!(stdout(), "{text}")?;
+    Ok(())
+}
+
+/// How a long command tells how far it is.
+pub struct Progress {
+    bar: ProgressBar,
+    quiet: bool,
+    /// Whether every line is printed, there being no bar to show the latest.
+    plain: bool,
+}
+
+impl Progress {
+    /// For a run of `total` steps, `done` of which are done.
+    pub fn steps(quiet: bool, done: u64, total: u64) -> Self {
+        let style = "{bar:30} {pos}/{len} {msg} {my_left}";
+        Self::new(quiet, total, style).at(done)
+    }
+
+    /// For the bytes of a model that is read or written.
+    pub fn bytes(quiet: bool, total: u64, doing: &'static str) -> Self {
+        let progress = Self::new(quiet, total, "{msg} {bar:30} {bytes}/{total_bytes}");
+        progress.bar.set_message(doing);
+        progress
+    }
+
+    fn new(quiet: bool, total: u64, style: &str) -> Self {
+        let bar = ProgressBar::with_draw_target(
+            Some(total),
+            if quiet {
+                ProgressDrawTarget::hidden()
+            } else {
+                ProgressDrawTarget::stderr()
+            },
+        );
+        let left = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+            // An estimate needs a step to go by.
+            if state.eta() > Duration::ZERO {
+                let _ = write!(out, "{} left", duration(state.eta()));
+            }
+        };
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style.with_key("my_left", left).progress_chars("=> "));
+        }
+        Self {
+            bar,
+            quiet,
+            plain: !(stderr().is_terminal() && stdout().is_terminal()),
+        }
+    }
+
+    fn at(self, done: u64) -> Self {
+        self.bar.set_position(done);
+        self.bar.reset_eta();
+        self
+    }
+
+    /// Count `n` more, and show `message` beside the bar.
+    pub fn advance(&self, n: u64, message: Option<String>) {
+        if let Some(message) = message {
+            self.bar.set_message(message);
+        }
+        self.bar.inc(n);
+    }
+
+    /// Print what a bar shows anyway: only where there is none.
+    pub fn plain_line(&self, text: &str) -> Result<()> {
+        if self.plain { self.line(text) } else { Ok(()) }
+    }
+
+    /// Print a line, above the bar.
+    pub fn line(&self, text: &str) -> Result<()> {
+        if self.quiet {
+            Ok(())
+        } else {
+            self.bar.suspend(|| line(text))
+        }
+    }
+
+    /// Take the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// `4 s`, `3 min 20 s`, `2 h 5 min`.
+pub fn duration(time: Duration) -> String {
+    let s = time.as_secs();
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} min {} s", s / 60, s % 60),
+        _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+/// `512 B`, `3.4 MiB`.
+pub fn bytes(n: u64) -> String {
+    let mut value = n as f64;
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = larger;
+    }
+    if unit == "B" {
+        format!("{n} B")
+    } else {
+        format!("{value:.1} {unit}")
+    }
+}

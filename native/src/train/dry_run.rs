@@ -1,0 +1,37 @@
+//! `train --dry-run`: what the run would be, and how long it would take, from one measured micro-batch.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use pollster::block_on;
+use wgpu_sft::data::micro_batches;
+
+use super::Job;
+use crate::Outcome;
+use crate::progress::duration;
+
+/// Time one micro-batch of the first step. Nothing is written.
+pub fn run(job: &mut Job) -> Result<Outcome> {
+    let mut trainer = job.trainer()?;
+    let rows = job.order.step(0);
+    let mut batches = micro_batches(&job.rows.examples, rows, job.identity.micro_batch_tokens as usize)?;
+    batches.truncate(1);
+    let tokens = batches[0].tokens.len() as f64;
+    let mut time = Duration::ZERO;
+    // The first is slower than the rest: drivers finish their work on shaders then.
+    for _ in 0..2 {
+        let begun = Instant::now();
+        trainer.submit(&batches)?;
+        block_on(trainer.metrics())?;
+        time = begun.elapsed();
+    }
+    let per_epoch = job.rows.report.tokens as f64;
+    let epochs = job.total as f64 / job.order.steps_per_epoch() as f64;
+    let whole = time.mul_f64(per_epoch * epochs / tokens);
+    job.say(&format!(
+        "time: about {}, at {:.0} tokens/s, evaluating and saving aside",
+        duration(whole),
+        tokens / time.as_secs_f64()
+    ))?;
+    Ok(Outcome::Fine)
+}

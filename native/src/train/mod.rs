@@ -1,0 +1,334 @@
+//! `train`: everything is checked before the first step, and nothing is written before it either.
+
+mod dry_run;
+mod saving;
+mod steps;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use pollster::block_on;
+use wgpu_sft::Error;
+use wgpu_sft::data::{Dataset, Order};
+use wgpu_sft::formats::Dtype;
+use wgpu_sft::gpu::Gpu;
+use wgpu_sft::model::Use;
+use wgpu_sft::train::checkpoint::{Device, Identity};
+use wgpu_sft::train::memory::{self, MemoryPlan};
+use wgpu_sft::train::{Method, TrainConfig, Trainer};
+
+use crate::args::{DeviceArgs, TrainArgs};
+use crate::config_file::Settings;
+use crate::model_files::{ModelFiles, parse_dtype, storage};
+use crate::progress::{bytes, line};
+use crate::run_folder::{Checkpoint, RunFolder};
+use crate::{Outcome, devices, interrupt};
+
+/// Tokens computed at once where no flag says: more gain nothing, and cost memory.
+const MOST_TOKENS: u32 = 2048;
+
+/// A run that has been checked.
+struct Job {
+    settings: Settings,
+    config: TrainConfig,
+    source: ModelFiles,
+    rows: Dataset,
+    eval_rows: Option<Dataset>,
+    order: Order,
+    total: u64,
+    gpu: Gpu,
+    usage: Use,
+    memory: MemoryPlan,
+    identity: Identity,
+    folder: RunFolder,
+    checkpoint: Option<Checkpoint>,
+}
+
+/// Train as the flags say.
+pub fn run(args: TrainArgs) -> Result<Outcome> {
+    let settings = match &args.config {
+        Some(file) => args.settings.with_file(file)?,
+        None => args.settings,
+    };
+    if args.print_config {
+        line(settings.to_toml()?.trim_end())?;
+        return Ok(Outcome::Fine);
+    }
+    let resume = match (&args.resume, args.overwrite_output_dir || args.dry_run) {
+        (Some(from), _) => Resume::From(from.as_deref()),
+        (None, true) => Resume::Anew,
+        (None, false) => Resume::No,
+    };
+    let mut job = Job::new(settings, resume)?;
+    job.introduce()?;
+    job.refuse_too_large()?;
+    if args.dry_run {
+        return dry_run::run(&mut job);
+    }
+    let mut trainer = job.trainer()?;
+    let (mut done, mut counters) = (0, Default::default());
+    match &job.checkpoint {
+        None => job.folder.start()?,
+        Some(checkpoint) => {
+            saving::restore(checkpoint, &mut trainer)?;
+            (done, counters) = (checkpoint.state.step, checkpoint.state.counters.clone());
+            job.folder.go_on(done)?;
+            job.say(&format!("resuming after step {done} of {}", job.total))?;
+        }
+    }
+    interrupt::catch("stopping after this step; once more to stop at once")?;
+    steps::run(&mut job, &mut trainer, done, counters)
+}
+
+/// Whether to go on from a checkpoint.
+enum Resume<'a> {
+    /// Refuse a folder that holds a run.
+    No,
+    /// Replace what the folder holds.
+    Anew,
+    /// From this checkpoint, or the newest.
+    From(Option<&'a Path>),
+}
+
+impl Job {
+    fn new(settings: Settings, resume: Resume) -> Result<Self> {
+        let config = settings.train_config()?.canonical();
+        let model = required("model", &settings.model)?.clone();
+        let data = required("data", &settings.data)?.clone();
+        let folder = RunFolder::new(required("output_dir", &settings.output_dir)?.clone());
+        let checkpoint = match resume {
+            Resume::No => {
+                folder.refuse_run()?;
+                None
+            }
+            Resume::Anew => None,
+            Resume::From(None) => Some(folder.newest()?),
+            Resume::From(Some(path)) => Some(Checkpoint::open(path)?),
+        };
+        if settings.save_dtype.is_some() && config.method == Method::Lora {
+            return Err(Error::config("save_dtype", "an adapter is always saved in f32").into());
+        }
+        if settings.dtype.is_some() && config.method == Method::Full {
+            return Err(Error::config("dtype", "weights that are trained are always f32").into());
+        }
+
+        let quiet = settings.quiet.unwrap_or(false);
+        let source = ModelFiles::open(&model, quiet)?;
+        if is_same(folder.path(), &source.path) {
+            bail!("output_dir: {} is the model's own folder", folder.path().display());
+        }
+        source.check_tensors()?;
+        source.save_dtype(settings.save_dtype.as_deref())?;
+        let rows = source.rows(&data, settings.max_length, settings.overlong.as_deref())?;
+        let eval_rows = settings.eval_data.as_deref();
+        let eval_rows = eval_rows
+            .map(|file| source.rows(file, settings.max_length, settings.overlong.as_deref()))
+            .transpose()?;
+        if settings.eval_steps.is_some() && eval_rows.is_none() {
+            return Err(Error::config("eval_steps", "needs --eval-data").into());
+        }
+        let (mut order, total) = config.order(rows.examples.len())?;
+
+        let gpu = devices::open(&DeviceArgs {
+            device: settings.device.clone(),
+            kernels: settings.kernels.clone(),
+        })?;
+        let stored = match (config.method, settings.dtype.as_deref()) {
+            (Method::Full, _) => Dtype::F32,
+            (Method::Lora, Some(name)) => parse_dtype("dtype", name)?,
+            (Method::Lora, None) if source.dtype().is_quantized() => Dtype::F32,
+            (Method::Lora, None) => source.dtype(),
+        };
+        let usage = match (config.method, settings.dtype.is_some()) {
+            (Method::Full, _) => Use::Trained,
+            (Method::Lora, true) => Use::Frozen(Some(storage(stored))),
+            (Method::Lora, false) => Use::Frozen(None),
+        };
+        let lora = (config.method == Method::Lora).then_some(&config.lora);
+        let longest = longest(&rows, eval_rows.as_ref());
+        let saved = checkpoint.as_ref().map(|checkpoint| &checkpoint.state);
+        let moved = saved.is_some_and(|state| state.device != Device::from(gpu.info()));
+        let capacity = match (settings.micro_batch_tokens, saved) {
+            (Some(tokens), _) => tokens,
+            (None, Some(state)) => state.identity.micro_batch_tokens,
+            (None, None) => {
+                let tokens = u32::try_from(most_tokens(&rows, &mut order)).unwrap_or(u32::MAX);
+                memory::capacity(&source.config, lora, longest, tokens, MOST_TOKENS, gpu.max_binding())?
+            }
+        };
+        if capacity < longest {
+            let why = format!("{capacity} tokens do not hold the longest row, which has {longest}");
+            return Err(Error::config("micro_batch_tokens", why).into());
+        }
+        let memory = memory::plan(
+            &source.config,
+            usage,
+            storage(stored),
+            lora,
+            capacity,
+            gpu.max_binding(),
+        )?;
+        let identity = Identity {
+            total_steps: total,
+            data: rows.content_hash(),
+            tokenizer: source.tokenizer_hash(),
+            model: source.model_hash(config.method == Method::Lora),
+            dtype: stored.name().to_lowercase(),
+            micro_batch_tokens: capacity,
+            kernels: match saved {
+                // Another device has kernels of its own; that it is another is told apart from that.
+                Some(state) if moved && settings.kernels.is_none() => state.identity.kernels.clone(),
+                _ => gpu.family().to_string(),
+            },
+            config: config.clone(),
+        };
+        if let (Some(checkpoint), Some(state)) = (&checkpoint, saved) {
+            state
+                .check(&identity)
+                .with_context(|| checkpoint.path.display().to_string())?;
+            if moved {
+                eprintln!(
+                    "warning: the checkpoint was made on {} ({}): the run goes on, but not with the same roundings",
+                    state.device.name, state.device.driver
+                );
+            }
+        }
+        Ok(Self {
+            settings,
+            config,
+            source,
+            rows,
+            eval_rows,
+            order,
+            total,
+            gpu,
+            usage,
+            memory,
+            identity,
+            folder,
+            checkpoint,
+        })
+    }
+
+    fn quiet(&self) -> bool {
+        self.settings.quiet.unwrap_or(false)
+    }
+
+    fn say(&self, text: &str) -> Result<()> {
+        if self.quiet() { Ok(()) } else { line(text) }
+    }
+
+    /// Tokens in a micro-batch.
+    fn capacity(&self) -> usize {
+        self.identity.micro_batch_tokens as usize
+    }
+
+    /// Say what is about to be done.
+    fn introduce(&self) -> Result<()> {
+        let report = &self.rows.report;
+        self.say(&format!("device: {}", devices::describe(&self.gpu)))?;
+        self.say(&format!(
+            "rows: {} of {}, {} tokens, {} targets ({:.1} %), longest {} tokens",
+            self.rows.examples.len(),
+            report.rows,
+            report.tokens,
+            report.targets,
+            100.0 * report.targets as f64 / report.tokens as f64,
+            report.longest,
+        ))?;
+        for (rows, which) in [
+            (Some(&self.rows), "rows"),
+            (self.eval_rows.as_ref(), "rows to evaluate on"),
+        ] {
+            let Some(report) = rows.map(|rows| &rows.report).filter(|report| report.overlong > 0) else {
+                continue;
+            };
+            let fate = match self.settings.overlong.as_deref() {
+                Some("truncate") => {
+                    format!(
+                        "truncated, {} of them left without a target and dropped",
+                        report.truncated_to_nothing
+                    )
+                }
+                _ => "dropped".to_owned(),
+            };
+            self.say(&format!("too long: {} {which} were {fate}", report.overlong))?;
+        }
+        self.say(&format!(
+            "steps: {} of {} examples, {:.2} epochs",
+            self.total,
+            self.config.examples_per_step(),
+            self.total as f64 / self.order.steps_per_epoch() as f64,
+        ))?;
+        let plan = &self.memory;
+        self.say(&format!(
+            "memory: {} (weights {}, gradients {}, optimizer {}, activations {}), largest binding {} of {}, {} tokens at once",
+            bytes(plan.total()),
+            bytes(plan.weights + plan.adapter),
+            bytes(plan.gradients),
+            bytes(plan.optimizer),
+            bytes(plan.activations),
+            bytes(plan.largest_binding),
+            bytes(self.gpu.max_binding()),
+            self.capacity(),
+        ))
+    }
+
+    /// Refuse what no binding of this adapter holds.
+    fn refuse_too_large(&self) -> Result<()> {
+        let (need, have) = (self.memory.largest_binding, self.gpu.max_binding());
+        if need <= have {
+            return Ok(());
+        }
+        Err(Error::TooLarge {
+            what: self.memory.largest.to_owned(),
+            need,
+            have,
+            hint: "use fewer --micro-batch-tokens, shorter rows (--max-length) or a smaller model".to_owned(),
+        }
+        .into())
+    }
+
+    /// Put the model on the device, ready for its first step.
+    fn trainer(&self) -> Result<Trainer> {
+        let mut model = self.source.load(&self.gpu, self.usage, self.quiet())?;
+        if self.config.method == Method::Lora {
+            model.add_adapter(&self.config.lora.adapter_config(None), self.config.seed)?;
+        }
+        let capacity = self.identity.micro_batch_tokens;
+        Ok(block_on(Trainer::new(model, &self.config, self.total, capacity))?)
+    }
+}
+
+fn required<'a, T>(field: &str, value: &'a Option<T>) -> Result<&'a T> {
+    let flag = field.replace('_', "-");
+    value
+        .as_ref()
+        .ok_or_else(|| Error::config(field, format!("missing: give --{flag}, or {flag} in --config")).into())
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Tokens of the longest row.
+fn longest(rows: &Dataset, eval_rows: Option<&Dataset>) -> u32 {
+    let examples = rows
+        .examples
+        .iter()
+        .chain(eval_rows.iter().flat_map(|rows| &rows.examples));
+    examples.map(|example| example.ids.len() as u32).max().unwrap_or(0)
+}
+
+/// Tokens of the largest step of the first epoch: what could be computed at once.
+fn most_tokens(rows: &Dataset, order: &mut Order) -> u64 {
+    let tokens = |step: &[u32]| {
+        step.iter()
+            .map(|row| rows.examples[*row as usize].ids.len() as u64)
+            .sum()
+    };
+    (0..order.steps_per_epoch())
+        .map(|step| tokens(order.step(step)))
+        .max()
+        .unwrap_or(0)
+}

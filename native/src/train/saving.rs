@@ -1,0 +1,120 @@
+//! A checkpoint's tensors, and the result of a run.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use pollster::block_on;
+use wgpu_sft::Error;
+use wgpu_sft::formats::safetensors::{self, TensorSpec};
+use wgpu_sft::formats::{Dtype, peft};
+use wgpu_sft::train::checkpoint::{Counters, Device, SCHEMA, State};
+use wgpu_sft::train::{Method, Trainer};
+
+use super::Job;
+use crate::model_folder;
+use crate::run_folder::Checkpoint;
+use crate::tensor_file::{TensorFile, replace, sync_folder, write_synced};
+
+const OPTIMIZER: &str = "optimizer.safetensors";
+const ADAPTER: &str = "adapter_model.safetensors";
+const MODEL: &str = "model.safetensors";
+
+/// Save everything after `step` steps.
+pub fn save(job: &Job, trainer: &Trainer, step: u64, counters: &Counters) -> Result<Checkpoint> {
+    let state = State {
+        schema: SCHEMA,
+        step,
+        epoch: super::steps::epoch(job, step),
+        identity: job.identity.clone(),
+        counters: counters.clone(),
+        device: Device::from(job.gpu.info()),
+        files: Default::default(),
+    };
+    let path = job.folder.save(state, |folder| write(job, trainer, folder))?;
+    Checkpoint::open(&path)
+}
+
+/// Write the trained tensors and their moments, one at a time.
+fn write(job: &Job, trainer: &Trainer, folder: &Path) -> Result<()> {
+    let spec = |name: String, shape: &[usize]| TensorSpec {
+        name,
+        dtype: Dtype::F32,
+        shape: shape.to_vec(),
+    };
+    let (file, tensors) = match job.config.method {
+        Method::Full => (MODEL, job.source.config.tensors()),
+        Method::Lora => {
+            let config = job.config.lora.adapter_config(Some(job.source.name.clone()));
+            write_synced(&folder.join("adapter_config.json"), config.to_json().as_bytes())?;
+            (ADAPTER, peft::tensors(&config, &job.source.config)?)
+        }
+    };
+    let weights: Vec<_> = tensors.iter().map(|(name, shape)| spec(name.clone(), shape)).collect();
+    let moments: Vec<_> = tensors
+        .iter()
+        .flat_map(|(name, shape)| ["exp_avg", "exp_avg_sq"].map(|moment| spec(format!("{name}.{moment}"), shape)))
+        .collect();
+    let mut weights = TensorFile::create(folder.join(file), &weights)?;
+    let mut moments = TensorFile::create(folder.join(OPTIMIZER), &moments)?;
+    let mut failure = None;
+    let written = block_on(trainer.state(|name, _, values| {
+        let file = if weights.wants(name) {
+            &mut weights
+        } else {
+            &mut moments
+        };
+        let put = Dtype::F32
+            .encode(&values)
+            .map_err(anyhow::Error::from)
+            .and_then(|bytes| file.put(name, &bytes));
+        put.map_err(|error| {
+            let why = error.to_string();
+            failure = Some(error);
+            Error::checkpoint(why)
+        })
+    }));
+    match (failure, written) {
+        (Some(failure), _) => return Err(failure),
+        (None, written) => written?,
+    }
+    weights.finish()?;
+    moments.finish()
+}
+
+/// Put a checkpoint's tensors back.
+pub fn restore(checkpoint: &Checkpoint, trainer: &mut Trainer) -> Result<()> {
+    let weights = match checkpoint.state.identity.config.method {
+        Method::Full => MODEL,
+        Method::Lora => ADAPTER,
+    };
+    let files = [checkpoint.file(weights)?, checkpoint.file(OPTIMIZER)?];
+    let views = [&files[0][..], &files[1][..]];
+    let tensors = safetensors::tensors(&views, None).with_context(|| checkpoint.path.display().to_string())?;
+    trainer
+        .restore(checkpoint.state.step, |name| {
+            let entry = tensors.get(name)?;
+            entry.decode(views[entry.file])
+        })
+        .with_context(|| checkpoint.path.display().to_string())
+}
+
+/// Write what was trained, as PEFT or transformers load it, from the last checkpoint.
+pub fn finish(job: &Job, last: &Checkpoint) -> Result<()> {
+    let folder = job.folder.path();
+    match job.config.method {
+        Method::Lora => {
+            for name in [ADAPTER, "adapter_config.json"] {
+                replace(&folder.join(name), &last.file(name)?)?;
+            }
+            sync_folder(folder)
+        }
+        Method::Full => {
+            let file = last.file(MODEL)?;
+            let tensors = safetensors::tensors(&[&file], None)?;
+            let dtype = job.source.save_dtype(job.settings.save_dtype.as_deref())?;
+            model_folder::write(folder, &job.source.parts()?, dtype, job.quiet(), |name| {
+                Ok(tensors.get(name)?.decode(&file)?)
+            })
+        }
+    }
+}

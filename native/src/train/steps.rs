@@ -1,0 +1,194 @@
+//! The steps of a run: the next one is handed to the device before the numbers of the last are read.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use pollster::block_on;
+use serde_json::json;
+use wgpu_sft::Error;
+use wgpu_sft::data::micro_batches;
+use wgpu_sft::train::checkpoint::Counters;
+use wgpu_sft::train::{StepMetrics, Trainer};
+
+use super::{Job, saving};
+use crate::progress::Progress;
+use crate::run_folder::{Checkpoint, Metrics};
+use crate::{Outcome, interrupt, is_closed_pipe};
+
+/// What is told of a run while it runs.
+struct Log {
+    counters: Counters,
+    metrics: Metrics,
+    progress: Progress,
+    /// When the last line was written, and how many tokens had been seen.
+    since: (Instant, u64),
+    /// Set when whoever read standard output has stopped reading.
+    closed: Option<anyhow::Error>,
+}
+
+/// Run the steps after the first `done`, and write the result.
+pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) -> Result<Outcome> {
+    let mut log = Log {
+        since: (Instant::now(), counters.tokens),
+        counters,
+        metrics: job.folder.metrics()?,
+        progress: Progress::steps(job.quiet(), done, job.total),
+        closed: None,
+    };
+    let (mut submitted, mut finished) = (done, done);
+    let mut last: Option<Checkpoint> = None;
+    while finished < job.total {
+        let stop = interrupt::asked() || log.closed.is_some();
+        // Saving and evaluating want the state after exactly this many steps, so nothing may be under way behind them.
+        while submitted < job.total
+            && !stop
+            && trainer.in_flight() < 2
+            && (finished == submitted || !(saves_after(job, submitted) || evaluates_after(job, submitted)))
+        {
+            let rows = job.order.step(submitted);
+            let batches = micro_batches(&job.rows.examples, rows, job.identity.micro_batch_tokens as usize)?;
+            trainer.submit(&batches)?;
+            submitted += 1;
+        }
+        if finished < submitted {
+            let step = block_on(trainer.metrics()).map_err(|error| explain(job, error))?;
+            finished += 1;
+            log.step(job, &step)?;
+        }
+        if finished < submitted {
+            continue;
+        }
+        if evaluates_after(job, finished) {
+            log.evaluate(job, trainer, finished)?;
+        }
+        let stop = interrupt::asked() || log.closed.is_some();
+        if saves_after(job, finished) || stop {
+            log.metrics.sync()?;
+            last = Some(saving::save(job, trainer, finished, &log.counters)?);
+        }
+        if stop && finished < job.total {
+            let resume = format!(
+                "stopped after step {finished} of {}; --resume goes on from here",
+                job.total
+            );
+            log.say(&resume)?;
+            return log.closed.map_or(Ok(Outcome::Interrupted), Err);
+        }
+    }
+    let last = match last.or_else(|| job.checkpoint.take()) {
+        Some(last) => last,
+        None => saving::save(job, trainer, finished, &log.counters)?,
+    };
+    saving::finish(job, &last)?;
+    log.progress.finish();
+    log.say(&format!(
+        "done: {} steps; the result is in {}",
+        job.total,
+        job.folder.path().display()
+    ))?;
+    log.closed.map_or(Ok(Outcome::Fine), Err)
+}
+
+fn saves_after(job: &Job, step: u64) -> bool {
+    step == job.total || step % job.settings.save_steps() == 0
+}
+
+fn evaluates_after(job: &Job, step: u64) -> bool {
+    let due = |every: u64| step % every == 0;
+    job.eval_rows.is_some() && (step == job.total || job.settings.eval_steps.is_some_and(due))
+}
+
+/// A run that diverges is told where it can be taken up again.
+fn explain(job: &Job, error: Error) -> anyhow::Error {
+    if !matches!(error, Error::Diverged { .. }) {
+        return error.into();
+    }
+    let newest = match job.folder.newest() {
+        Ok(checkpoint) => format!("the newest checkpoint is {}", checkpoint.path.display()),
+        Err(_) => "there is no checkpoint yet".to_owned(),
+    };
+    anyhow::Error::from(error).context(format!(
+        "the run diverged, its weights stay those before the step named here; {newest}"
+    ))
+}
+
+impl Log {
+    /// Print a line. A closed pipe ends the run in good order, as Ctrl-C does.
+    fn print(&mut self, printed: Result<()>) -> Result<()> {
+        match printed {
+            Err(error) if is_closed_pipe(&error) => {
+                self.closed = Some(error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn say(&mut self, text: &str) -> Result<()> {
+        let printed = self.progress.line(text);
+        self.print(printed)
+    }
+
+    /// Count a step, and log it if it is its turn.
+    fn step(&mut self, job: &Job, step: &StepMetrics) -> Result<()> {
+        self.counters.targets += step.targets;
+        self.counters.tokens += step.tokens;
+        self.counters.loss_sum += step.loss_sum;
+        self.counters.loss_targets += step.targets;
+        let loss = self.counters.loss_sum / self.counters.loss_targets as f64;
+        let (since, tokens) = self.since;
+        let speed = (self.counters.tokens - tokens) as f64 / since.elapsed().as_secs_f64().max(1e-9);
+        self.progress
+            .advance(1, Some(format!("loss {loss:.4}  {speed:.0} tokens/s")));
+        if step.step % job.settings.logging_steps() != 0 && step.step != job.total {
+            return Ok(());
+        }
+        let epoch = epoch(job, step.step);
+        self.metrics.write(&json!({
+            "step": step.step,
+            "epoch": epoch,
+            "loss": loss,
+            "grad_norm": step.grad_norm,
+            "learning_rate": step.learning_rate,
+            "targets": self.counters.targets,
+            "tokens": self.counters.tokens,
+            "tokens_per_second": speed,
+        }))?;
+        let printed = self.progress.plain_line(&format!(
+            "step {}/{}  epoch {epoch:.2}  loss {loss:.4}  grad_norm {:.3}  learning_rate {:.2e}  {speed:.0} tokens/s",
+            step.step, job.total, step.grad_norm, step.learning_rate
+        ));
+        self.print(printed)?;
+        (self.counters.loss_sum, self.counters.loss_targets) = (0.0, 0);
+        self.since = (Instant::now(), self.counters.tokens);
+        Ok(())
+    }
+
+    /// Evaluate after `step` steps, and log it.
+    fn evaluate(&mut self, job: &Job, trainer: &mut Trainer, step: u64) -> Result<()> {
+        let Some(rows) = &job.eval_rows else { return Ok(()) };
+        let begun = Instant::now();
+        let result = block_on(trainer.evaluate(&rows.examples)).context("evaluating")?;
+        self.metrics.write(&json!({
+            "step": step,
+            "epoch": epoch(job, step),
+            "eval_loss": result.loss(),
+            "eval_perplexity": result.perplexity(),
+            "eval_token_accuracy": result.token_accuracy(),
+            "eval_targets": result.targets,
+        }))?;
+        self.since.0 += begun.elapsed(); // the speed is that of training
+        self.say(&format!(
+            "step {step}/{}  eval_loss {:.4}  perplexity {:.3}  token accuracy {:.1} %",
+            job.total,
+            result.loss(),
+            result.perplexity(),
+            100.0 * result.token_accuracy()
+        ))
+    }
+}
+
+/// Passes over the rows after `step` steps.
+pub fn epoch(job: &Job, step: u64) -> f64 {
+    step as f64 / job.order.steps_per_epoch() as f64
+}

@@ -1,0 +1,137 @@
+//! What cannot run says why, in one line, and exits with 2.
+
+use super::*;
+
+#[test]
+fn rows_that_cannot_be_used() {
+    let bench = Bench::new();
+    let cases: [(&str, &[&str]); 7] = [
+        ("", &["rows.jsonl", "no rows"]),
+        (
+            "{\"input_ids\": [1, 2]}\n{\"input_ids\": [1,",
+            &["rows.jsonl", "line 2"],
+        ),
+        ("{\"input_ids\": [1, 999]}", &["rows.jsonl", "line 1", "999"]),
+        (
+            "{\"input_ids\": [1, 2], \"labels\": [-100, -100]}",
+            &["rows.jsonl", "line 1", "target"],
+        ),
+        ("{\"what\": 1}", &["rows.jsonl", "line 1"]),
+        (
+            &format!("{{\"input_ids\": {:?}}}", [3; 80]),
+            &["1 of 1 rows", "64 tokens"],
+        ),
+        ("{\"messages\": []}", &["rows.jsonl", "line 1"]),
+    ];
+    for (text, reasons) in cases {
+        bench.write("rows.jsonl", text);
+        bench.train("out", &[]).refused(reasons);
+    }
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn settings_that_make_no_sense() {
+    let bench = Bench::new();
+    let cases: [(&[&str], &[&str]); 13] = [
+        (&["--learning-rate=-1"], &["learning_rate", "-1"]),
+        (&["--learning-rate", "nan"], &["learning_rate"]),
+        (&["--batch-size", "0"], &["batch_size"]),
+        (
+            &["--lora-target-modules", "q_proj,lm_head"],
+            &["lora_target_modules", "lm_head"],
+        ),
+        (
+            &["--lora-target-modules", "query"],
+            &["lora_target_modules", "query", "q_proj"],
+        ),
+        (&["--method", "qlora"], &["method", "qlora"]),
+        (&["--warmup-steps", "1.5"], &["warmup_steps"]),
+        (&["--overlong", "cut"], &["overlong", "cut"]),
+        (&["--max-length", "65"], &["max_length", "64"]),
+        (&["--save-dtype", "f16"], &["save_dtype", "adapter"]),
+        (&["--method", "full", "--dtype", "f16"], &["dtype"]),
+        (&["--micro-batch-tokens", "8"], &["micro_batch_tokens", "8", "25"]),
+        (&["--eval-steps", "2"], &["eval_steps", "--eval-data"]),
+    ];
+    for (more, reasons) in cases {
+        bench.train("out", more).refused(reasons);
+    }
+    assert_eq!(
+        bench.train("out", &["--lr-scheduler-type", "exponential"]).code,
+        Some(2)
+    );
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn files_and_devices_that_are_not_there() {
+    let bench = Bench::new();
+    bench
+        .train("out", &["--data", "missing.jsonl"])
+        .refused(&["missing.jsonl", "No such file"]);
+    bench.train("out", &["--device", "abacus"]).refused(&["abacus"]);
+    bench.train("out", &["--kernels", "fast"]).refused(&["kernels", "fast"]);
+    bench
+        .run(&["eval", "--model", "./missing", "--data", "rows.jsonl"])
+        .refused(&["./missing"]);
+    bench
+        .run(&["eval", "--model", "rows.jsonl", "--data", "rows.jsonl"])
+        .refused(&["rows.jsonl", "GGUF"]);
+    bench
+        .run(&["eval", "--model", ".", "--data", "rows.jsonl"])
+        .refused(&["config.json"]);
+    bench.run(&["train"]).refused(&["model", "--model"]);
+    bench.write("bad.toml", "learning_rte = 1");
+    bench
+        .run(&["train", "--config", "bad.toml"])
+        .refused(&["bad.toml", "learning-rte"]);
+}
+
+#[test]
+fn a_folder_that_holds_a_run() {
+    let bench = Bench::new();
+    bench.train("out", &["--max-steps", "1"]).fine();
+    bench
+        .train("out", &["--max-steps", "1"])
+        .refused(&["out", "--resume", "--overwrite-output-dir"]);
+    bench.write("out/mine.txt", "kept");
+    bench
+        .train(
+            "out",
+            &["--max-steps", "1", "--method", "full", "--overwrite-output-dir"],
+        )
+        .fine();
+    assert!(!bench.path("out/adapter_model.safetensors").exists() && bench.path("out/mine.txt").exists());
+    bench.train("empty", &["--resume"]).refused(&["empty", "no checkpoint"]);
+}
+
+#[test]
+fn a_resumed_run_that_is_not_the_same() {
+    let bench = Bench::new();
+    let resume = |more: &[&str]| bench.train("out", &[&["--max-steps", "4", "--resume"], more].concat());
+    bench.train("out", &["--max-steps", "4", "--save-steps", "2"]).fine();
+    resume(&["--learning-rate", "1e-3"]).refused(&["learning_rate (it was 0.01, now 0.001)"]);
+    resume(&["--lora-r", "8"]).refused(&["lora_r (it was 16, now 8)"]);
+    resume(&["--max-steps", "5"]).ended(2, &[]);
+    resume(&["--kernels", "register"]).refused(&["kernels"]);
+    let rows = String::from_utf8(bench.read("rows.jsonl")).unwrap();
+    bench.write("rows.jsonl", &rows.replacen('5', "6", 1));
+    resume(&[]).refused(&["the rows differ"]);
+    bench.write("rows.jsonl", &rows);
+    resume(&["--logging-steps", "3", "--save-steps", "1", "--quiet"]).fine();
+}
+
+#[test]
+fn a_run_that_diverges_names_its_step() {
+    let bench = Bench::new();
+    let more = [
+        "--method",
+        "full",
+        "--learning-rate",
+        "1e36",
+        "--lr-scheduler-type",
+        "constant",
+    ];
+    bench.train("out", &more).ended(1, &["step 2", "diverged"]);
+}

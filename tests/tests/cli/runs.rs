@@ -1,0 +1,217 @@
+//! Runs from beginning to end.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use super::*;
+
+#[test]
+fn an_adapter_is_trained_logged_and_evaluated() {
+    let bench = Bench::new();
+    bench
+        .train(
+            "out",
+            &[
+                "--num-train-epochs",
+                "4",
+                "--eval-data",
+                "held_out.jsonl",
+                "--eval-steps",
+                "10",
+            ],
+        )
+        .fine();
+    let log = bench.log("out/metrics.jsonl");
+    // 22 rows, 5 a step: 5 steps an epoch, the last of them short.
+    let (evaluations, steps): (Vec<Value>, Vec<Value>) =
+        log.into_iter().partition(|line| line.get("eval_loss").is_some());
+    assert_eq!((steps.len(), evaluations.len()), (20, 2));
+    let keys: Vec<&String> = steps[0].as_object().unwrap().keys().collect();
+    assert_eq!(
+        keys,
+        [
+            "step",
+            "epoch",
+            "loss",
+            "grad_norm",
+            "learning_rate",
+            "targets",
+            "tokens"
+        ]
+    );
+    assert_eq!((&steps[4]["step"], &steps[4]["epoch"]), (&json!(5), &json!(1.0)));
+    let all: u64 = rows(22, 1).matches(',').count() as u64;
+    assert_eq!(
+        (&steps[4]["targets"], &steps[4]["tokens"]),
+        (&json!(all), &json!(all + 22))
+    );
+    assert_eq!(steps[0]["learning_rate"], json!(1e-2));
+    assert!(steps[19]["loss"].as_f64().unwrap() < 0.9 * steps[0]["loss"].as_f64().unwrap());
+    let config = bench.json("out/adapter_config.json");
+    assert_eq!(
+        (&config["peft_type"], &config["r"], &config["lora_alpha"]),
+        (&json!("LORA"), &json!(16), &json!(32))
+    );
+    let loss = bench.loss(&golden("llama_tied_gqa"), &["--adapter", "out"]);
+    assert!((loss - evaluations[1]["eval_loss"].as_f64().unwrap()).abs() < 1e-5);
+}
+
+#[test]
+fn every_weight_is_trained_and_saved_for_transformers() {
+    let bench = Bench::new();
+    let more = [
+        "--method",
+        "full",
+        "--max-steps",
+        "6",
+        "--eval-data",
+        "held_out.jsonl",
+        "--weight-decay",
+        "0.1",
+    ];
+    bench.train("out", &more).fine();
+    let (config, generation) = (bench.json("out/config.json"), bench.json("out/generation_config.json"));
+    assert_eq!(
+        (&config["torch_dtype"], &generation["eos_token_id"]),
+        (&json!("float32"), &json!(2))
+    );
+    assert!(bench.path("out/tokenizer.json").exists() && bench.path("out/tokenizer_config.json").exists());
+    let (before, after) = (bench.loss(&golden("llama_tied_gqa"), &[]), bench.loss("out", &[]));
+    assert!(after < before, "{after} is not below {before}");
+    let log = bench.log("out/metrics.jsonl");
+    assert!((log.last().unwrap()["eval_loss"].as_f64().unwrap() - after).abs() < 1e-5);
+}
+
+#[test]
+fn chat_rows_are_trained_on() {
+    let bench = Bench::new();
+    let row = r#"{"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}"#;
+    bench.write("rows.jsonl", &format!("{row}\n{row}\n"));
+    bench.train("out", &["--max-steps", "2"]).fine();
+    assert_eq!(bench.log("out/metrics.jsonl").len(), 2);
+}
+
+/// Train whole, then from the checkpoint in its middle, and compare.
+fn resumes_bit_identically(more: &[&str], results: &[&str]) {
+    let bench = Bench::new();
+    let more = [&["--max-steps", "9", "--save-steps", "4", "--warmup-steps", "2"], more].concat();
+    bench.train("whole", &more).fine();
+    bench.copy("whole/checkpoint-4", "half/checkpoint-4");
+    fs::copy(bench.path("whole/metrics.jsonl"), bench.path("half/metrics.jsonl")).unwrap();
+    bench.train("half", &[&more[..], &["--resume"]].concat()).fine();
+    bench.assert_same("whole", "half", results);
+    bench.assert_same("whole/checkpoint-9", "half/checkpoint-9", &["optimizer.safetensors"]);
+    assert_eq!(bench.log("whole/metrics.jsonl"), bench.log("half/metrics.jsonl"));
+}
+
+#[test]
+fn a_resumed_adapter_is_bit_identical() {
+    resumes_bit_identically(
+        &["--lora-dropout", "0.2", "--logging-steps", "3"],
+        &["adapter_model.safetensors"],
+    );
+}
+
+#[test]
+fn resumed_weights_are_bit_identical() {
+    resumes_bit_identically(&["--method", "full", "--weight-decay", "0.1"], &["model.safetensors"]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let bench = Bench::new();
+    for (folder, seed) in [("a", "1"), ("b", "1"), ("c", "2")] {
+        bench.train(folder, &["--max-steps", "3", "--seed", seed]).fine();
+    }
+    bench.assert_same("a", "b", &["adapter_model.safetensors"]);
+    assert_ne!(
+        bench.read("a/adapter_model.safetensors"),
+        bench.read("c/adapter_model.safetensors")
+    );
+}
+
+#[test]
+fn a_dry_run_tells_and_writes_nothing() {
+    let bench = Bench::new();
+    let out = bench.train("out", &["--dry-run"]).fine();
+    for word in ["22 of 22", "steps: 15", "targets", "memory: ", "time: about"] {
+        assert!(out.contains(word), "{word:?} is not in {out:?}");
+    }
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn piped_output_is_plain_and_quiet_is_silent() {
+    let bench = Bench::new();
+    let out = bench.train("out", &["--max-steps", "2"]).fine();
+    assert!(
+        out.contains("step 1/2") && out.contains("step 2/2") && !out.contains(['\x1b', '\r']),
+        "{out:?}"
+    );
+    let quiet = bench.train("out", &["--max-steps", "1", "--quiet", "--overwrite-output-dir"]);
+    assert_eq!(quiet.fine(), "");
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let bench = Bench::new();
+    let model = golden("llama_tied_gqa");
+    for arguments in [vec!["train", "--print-config"], training(&model, "out")] {
+        let mut child = bench
+            .command(&arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{err}");
+        assert!(!err.contains("panicked") && !err.contains("roken pipe"), "{err}");
+    }
+}
+
+#[test]
+fn settings_come_from_flags_then_the_file_then_defaults() {
+    let bench = Bench::new();
+    bench.write(
+        "run.toml",
+        "learning_rate = 0.5\nbatch-size = 3\nlora_target_modules = [\"q_proj\"]\n",
+    );
+    let out = bench
+        .run(&["train", "--config", "run.toml", "--batch-size", "4", "--print-config"])
+        .fine();
+    for line in [
+        "learning-rate = 0.5",
+        "batch-size = 4",
+        "lora-target-modules = [\"q_proj\"]",
+        "seed = 42",
+    ] {
+        assert!(out.lines().any(|other| other == line), "{line:?} is not in {out:?}");
+    }
+    bench.write("again.toml", &out);
+    assert_eq!(
+        bench.run(&["train", "--config", "again.toml", "--print-config"]).fine(),
+        out
+    );
+}
+
+#[test]
+fn what_the_step_computes_does_not_depend_on_the_micro_batch() {
+    let bench = Bench::new();
+    bench
+        .train("one", &["--max-steps", "4", "--micro-batch-tokens", "256"])
+        .fine();
+    bench
+        .train("many", &["--max-steps", "4", "--micro-batch-tokens", "32"])
+        .fine();
+    for (one, many) in bench
+        .log("one/metrics.jsonl")
+        .iter()
+        .zip(bench.log("many/metrics.jsonl"))
+    {
+        let (one, many) = (one["loss"].as_f64().unwrap(), many["loss"].as_f64().unwrap());
+        assert!((one - many).abs() < 1e-5 * one, "{one} and {many}");
+    }
+}
