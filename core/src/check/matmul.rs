@@ -2,7 +2,7 @@
 
 use super::{Bench, CaseResult, LOOSE, token_rows, tokens};
 use crate::Result;
-use crate::gpu::{Family, Scalars, Storage};
+use crate::gpu::{Scalars, Storage};
 use crate::ops::matmul::{Layout, Matmul, Matrix, Output, Tile};
 use crate::reference;
 
@@ -57,10 +57,8 @@ pub(super) async fn matmul<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
     // One long contraction and, past 65,535 rows, a tall one.
     shapes.push(shape(Nt, F32, Write, (17, 20, 2052), (0, 0), 1.0));
     shapes.push(shape(Nt, F32, Write, (70_001, 4, 4), (0, 0), 1.0));
-    let mut tiles = vec![Tile::pick(bench.gpu.family(), 4), Tile::pick(bench.gpu.family(), 1000)];
-    if let Family::Tiled = bench.gpu.family() {
-        tiles.dedup();
-    }
+    let mut tiles = [4, 16, 1000].map(|rows| Tile::pick(bench.gpu.family(), rows)).to_vec();
+    tiles.dedup();
     for tile in tiles {
         for shape in &shapes {
             case(bench, shape, tile).await?;

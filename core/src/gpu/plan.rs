@@ -119,6 +119,13 @@ pub enum Grid {
         /// Layers.
         z: u32,
     },
+    /// One workgroup across for so many rows, `y` down: workgroups that run one after another take neighbouring rows.
+    Rows {
+        /// Rows for one workgroup across.
+        rows: u32,
+        /// Workgroups down.
+        y: u32,
+    },
     /// The same whatever the rows.
     Fixed([u32; 3]),
 }
@@ -133,6 +140,7 @@ impl Grid {
                 [x, groups.div_ceil(x), 1]
             }
             Self::Tiles { x, rows: per_group, z } => [x, rows.div_ceil(per_group), z],
+            Self::Rows { rows: per_group, y } => [rows.div_ceil(per_group), y, 1],
             Self::Fixed(groups) => groups,
         }
     }

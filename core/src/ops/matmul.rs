@@ -162,12 +162,19 @@ impl Tile {
                 down: if rows > 16 { 16 } else { 4 },
                 rows: 4,
             },
-            Family::Subgroup(lanes) => Self::Blocked {
-                lanes,
-                rows: if rows > 4 { 16 } else { 4 },
-                vectors: if rows > 4 { 1 } else { 2 },
-                broadcast: true,
-            },
+            Family::Subgroup(lanes) => {
+                let (rows, vectors) = match rows {
+                    0..=4 => (4, 2),
+                    5..=16 => (16, 1),
+                    _ => (32, 1),
+                };
+                Self::Blocked {
+                    lanes,
+                    rows,
+                    vectors,
+                    broadcast: true,
+                }
+            }
             Family::Register => Self::Blocked {
                 lanes: 8,
                 rows: if rows > 4 { 8 } else { 4 },
@@ -257,10 +264,17 @@ impl<'a> Matmul<'a> {
             alpha: self.alpha,
         };
         let [down, across] = tile.block();
-        let x = self.n.div_ceil(across);
-        let grid = match self.layout {
-            Layout::Tn => Grid::Fixed([x, self.m.div_ceil(down), 1]),
-            _ => Grid::Tiles { x, rows: down, z: 1 },
+        let columns = self.n.div_ceil(across);
+        let grid = match (self.layout, tile) {
+            // A CPU runs workgroups one after another: those that share columns of B come together, while B is in its cache.
+            (Layout::Tn, Tile::Blocked { .. }) => Grid::Fixed([self.m.div_ceil(down), columns, 1]),
+            (_, Tile::Blocked { .. }) => Grid::Rows { rows: down, y: columns },
+            (Layout::Tn, Tile::Tiled { .. }) => Grid::Fixed([columns, self.m.div_ceil(down), 1]),
+            (_, Tile::Tiled { .. }) => Grid::Tiles {
+                x: columns,
+                rows: down,
+                z: 1,
+            },
         };
         let work = 2 * [
             self.n,
@@ -276,4 +290,3 @@ impl<'a> Matmul<'a> {
         plan.dispatch(&kernel(&form), &params, self.rows, grid, &tensors, work);
     }
 }
-

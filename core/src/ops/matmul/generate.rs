@@ -130,13 +130,13 @@ fn store(output: Output, wide: bool) -> String {
 fn blocked(layout: Layout, m: &str, k: &str, lanes: u32, rows: u32, vectors: u32, broadcast: bool) -> String {
     let mut s = format!(
         "\n@compute @workgroup_size({lanes})\nfn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{\n\
-         let m0 = group.y * {rows}u;\n"
+         let m0 = group.x * {rows}u;\n"
     );
     // Columns of this lane, clamped for loading.
     for j in 0..vectors {
         let _ = writeln!(
             s,
-            "let n{j} = (group.x * {vectors}u + {j}u) * {}u + lane * 4u;",
+            "let n{j} = (group.y * {vectors}u + {j}u) * {}u + lane * 4u;",
             lanes * 4
         );
         match layout {
