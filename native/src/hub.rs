@@ -1,6 +1,6 @@
 //! Models of the Hugging Face Hub, kept in its own cache.
 //!
-//! `HF_ENDPOINT`, `HF_HOME` and `HF_TOKEN`'s file mean what they mean to Hugging Face's libraries; `HF_HUB_OFFLINE=1` uses what is cached.
+//! `HF_ENDPOINT`, `HF_HOME` and `HF_TOKEN` mean what they mean to Hugging Face's libraries; `HF_HUB_OFFLINE=1` uses what is cached.
 
 use std::path::PathBuf;
 
@@ -22,10 +22,11 @@ pub fn fetch(id: &str, quiet: bool) -> Result<PathBuf> {
         let config = config.with_context(|| format!("{id} is not in the cache, and HF_HUB_OFFLINE is set"))?;
         return folder_of(&config);
     }
-    let api = ApiBuilder::from_env()
-        .with_progress(!quiet)
-        .build()
-        .context("the Hub's client")?;
+    let mut builder = ApiBuilder::from_env().with_progress(!quiet);
+    if let Ok(token) = std::env::var("HF_TOKEN") {
+        builder = builder.with_token(Some(token));
+    }
+    let api = builder.build().context("the Hub's client")?;
     let repo = api.model(id.to_owned());
     let get = |file: &str| repo.get(file).map_err(explain).with_context(|| format!("{id}: {file}"));
     let info = repo

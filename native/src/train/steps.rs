@@ -107,9 +107,7 @@ fn explain(job: &Job, error: Error) -> anyhow::Error {
         Ok(checkpoint) => format!("the newest checkpoint is {}", checkpoint.path.display()),
         Err(_) => "there is no checkpoint yet".to_owned(),
     };
-    anyhow::Error::from(error).context(format!(
-        "the run diverged, its weights stay those before the step named here; {newest}"
-    ))
+    anyhow::Error::from(error).context(format!("the run diverged ({newest})"))
 }
 
 impl Log {
