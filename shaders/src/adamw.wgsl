@@ -2,7 +2,8 @@
 //   w <- w (1 - lr * decay)      (where DECAY)
 //   m <- m + (1 - b1) (g - m),   v <- b2 v + (1 - b2) g^2
 //   w <- w - lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)
-// w, g, m, v [4 * rows]; metrics[3] = clip factor; nothing is done once metrics[4] is latched. One invocation: four numbers.
+// w, g, m, v [4 * rows]; metrics[3] = clip factor; nothing is done once metrics[4] is latched. Changes w, m and v in place.
+// One invocation: four numbers.
 override DECAY: bool = true;
 
 struct Step {

@@ -1,7 +1,7 @@
 // y[b, n] = sum over the rows t of block b of f(t, n), in the order of t: bias and norm-weight gradients, in two passes
 // (blocks of rows, then the blocks). MODE 0: f = x[t, n]. MODE 1: f = x[t, n] * z[t, n] * scale[t] (rmsnorm's weight).
 // Rows t = token * heads + head lie at token * stride + offset + head * width in x, likewise in z. y [blocks, width].
-// ACCUMULATE adds to y, else writes it. One invocation: four columns of one block.
+// Writes y, or adds to it where ACCUMULATE. One invocation: four columns of one block.
 override MODE: u32 = 0;
 override ACCUMULATE: bool = false;
 

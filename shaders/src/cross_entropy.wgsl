@@ -93,7 +93,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let wanted = target_id[p.first + row];
     if id.x == wanted / 4u % LANES {
         // The lane that owns the target reads it before it overwrites it.
-        loss[p.first + row] = log(sum) + peak - logits[at + wanted / 4u][wanted % 4u];
+        loss[p.first + row] = log(sum) - (logits[at + wanted / 4u][wanted % 4u] - peak);
         correct[p.first + row] = select(0.0, 1.0, place[base] == wanted);
     }
     if BACKWARD {

@@ -1,6 +1,6 @@
 // y = x * keep / (1 - probability), or y += that where ACCUMULATE (the backward pass). `keep` is drawn by Philox4x32-10
 // (Salmon et al. 2011) from (seed; column / 4 and module, position, example, step): never from a place in a buffer.
-// x, y [R, C]; position, example [R]. One invocation: four numbers.
+// x, y [R, C]; position, example [R]. Writes y or adds to it. One invocation: four numbers.
 override ACCUMULATE: bool = false;
 
 struct Params {

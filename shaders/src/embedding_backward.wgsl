@@ -1,6 +1,7 @@
 // d_table[id, :] += sum over the rows t that hold the token id of dy[t, :], in the order of t, for the ids of one chunk of
 // the vocabulary. The batch carries its distinct tokens: `distinct[u]` = (id, first place in `order`, one past the last),
-// and `order` [R], the rows sorted by token. dy [R, C], d_table [count, C]. One invocation: four numbers of one token.
+// and `order` [R], the rows sorted by token. dy [R, C], d_table [count, C]. Adds to d_table.
+// One invocation: four numbers of one token.
 struct Params {
     first: u32,
     count: u32,

@@ -1,5 +1,5 @@
 // partial_sums[first + workgroup] = sum of squares of one block of gradients: the first pass of the gradient norm.
-// gradient [4 * rows]. A workgroup takes 64 * 64 vectors of four.
+// gradient [4 * rows]. Writes partial_sums. A workgroup takes 64 * 64 vectors of four.
 struct Params {
     first: u32,
 }

@@ -1,6 +1,7 @@
 // norm = sqrt(sum of partial_sums), clip = min(1, max_norm / (norm + 1e-6)), or 1 where max_norm is 0 (as torch.nn.utils.
 // clip_grad_norm_). metrics[2] = norm, metrics[3] = clip. Where the norm or the loss in metrics[0] is not finite and nothing
-// is latched yet, metrics[4] = the step: from then on updates do nothing. partial_sums [rows]. One workgroup.
+// is latched yet, metrics[4] = the step: from then on updates do nothing. partial_sums [rows]. Writes metrics[2]
+// and metrics[3], and metrics[4] to latch. One workgroup.
 struct Step {
     seed_low: u32,
     seed_high: u32,

@@ -1,5 +1,5 @@
 // metrics[0] += sum of loss, metrics[1] += sum of correct, each over the micro-batch's N targets in a fixed order.
-// loss, correct [N], metrics [8]. One workgroup.
+// loss, correct [N], metrics [8]. Adds to metrics[0] and metrics[1]. One workgroup.
 @group(0) @binding(1) var<uniform> rows: u32; // N
 @group(0) @binding(2) var<storage, read> loss: array<f32>;
 @group(0) @binding(3) var<storage, read> correct: array<f32>;

@@ -1,7 +1,8 @@
 // C = alpha * op(A) op(B) (+ bias[n]) (+ D)     C [M, N], contraction over K
 //   NT: A [M, K], B [N, K]   y = x W^T          NN: A [M, K], B [K, N]   dx = dy W          TN: A [K, M], B [K, N]   dW = dy^T x
 // Every operand is row-major with its own row stride (lda, ldb, ldc) and offset, in numbers. The batch decides M (NT, NN) or
-// K (TN): `rows`. A template: `$NAME$` is replaced by the generator in core/src/ops/matmul.rs, which also writes `main`.
+// K (TN): `rows`. Writes C or, where D is C itself, adds to it.
+// A template: `$NAME$` is replaced by the generator in core/src/ops/matmul.rs, which also makes `main`.
 struct Params {
     m: u32,
     n: u32,

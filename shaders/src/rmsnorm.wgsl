@@ -46,12 +46,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let head = safe % p.heads;
     let x_at = token * p.x_stride4 + p.x_offset4 + head * p.width4;
     let y_at = token * p.y_stride4 + p.y_offset4 + head * p.width4;
-    var squares = 0.0;
+    var squares = vec4<f32>(0.0);
     for (var c = id.x; c < p.width4; c += LANES) {
         let v = x[x_at + c];
-        squares += dot(v, v);
+        squares = fma(v, v, squares);
     }
-    let total = sum_lanes(squares, id.x, id.y * LANES);
+    let total = sum_lanes((squares.x + squares.y) + (squares.z + squares.w), id.x, id.y * LANES);
     if row >= rows {
         return;
     }

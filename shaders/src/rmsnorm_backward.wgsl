@@ -47,11 +47,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let head = safe % p.heads;
     let x_at = token * p.x_stride4 + p.x_offset4 + head * p.width4;
     let y_at = token * p.y_stride4 + p.y_offset4 + head * p.width4;
-    var product = 0.0;
+    var products = vec4<f32>(0.0);
     for (var c = id.x; c < p.width4; c += LANES) {
-        product += dot(x[x_at + c], w[c] * dy[y_at + c]);
+        products = fma(x[x_at + c], w[c] * dy[y_at + c], products);
     }
-    let total = sum_lanes(product, id.x, id.y * LANES);
+    let total = sum_lanes((products.x + products.y) + (products.z + products.w), id.x, id.y * LANES);
     if row >= rows {
         return;
     }

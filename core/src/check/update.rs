@@ -16,7 +16,7 @@ fn scalars() -> Scalars {
         beta2: 0.99,
         epsilon: 1e-3,
         correction1: 1.0 - 0.9f32.powi(3),
-        correction2: (1.0 - 0.99f64.powi(3)).sqrt() as f32,
+        correction2_root: (1.0 - 0.99f64.powi(3)).sqrt() as f32,
         max_norm: 0.7,
         ..Scalars::default()
     }

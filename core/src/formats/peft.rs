@@ -316,7 +316,9 @@ impl LoraPair {
             for (b, a) in b.iter().zip(self.a.chunks_exact(columns)) {
                 delta.iter_mut().zip(a).for_each(|(sum, a)| *sum += b * a);
             }
-            row.iter_mut().zip(&delta).for_each(|(weight, delta)| *weight += scale * delta);
+            row.iter_mut()
+                .zip(&delta)
+                .for_each(|(weight, delta)| *weight += scale * delta);
         }
     }
 }
@@ -332,7 +334,10 @@ fn names(path: &str) -> [String; 2] {
 pub fn tensors(config: &AdapterConfig, model: &ModelConfig) -> Result<Vec<(String, Vec<usize>)>> {
     let shapes = |module: &LinearModule| [vec![config.r, module.in_features], vec![module.out_features, config.r]];
     let modules = config.modules(model)?;
-    Ok(modules.iter().flat_map(|module| names(&module.path).into_iter().zip(shapes(module))).collect())
+    Ok(modules
+        .iter()
+        .flat_map(|module| names(&module.path).into_iter().zip(shapes(module)))
+        .collect())
 }
 
 /// Reads `adapter_model.safetensors`: module path → matrices, for exactly the modules that `config` names.

@@ -162,8 +162,8 @@ pub struct Scalars {
     pub epsilon: f32,
     /// 1 − beta1^step.
     pub correction1: f32,
-    /// 1 − beta2^step.
-    pub correction2: f32,
+    /// √(1 − beta2^step).
+    pub correction2_root: f32,
     /// Largest gradient norm; 0: no clipping.
     pub max_norm: f32,
     /// Whole-number padding to 64 bytes.
@@ -177,6 +177,8 @@ enum Command {
         rows: Rows,
         grid: Grid,
         work: u64,
+        /// Kept so that no buffer of the bind group goes before it.
+        _tensors: Vec<Tensor>,
     },
     Clear(Tensor),
     Copy(Tensor, Tensor),
@@ -352,6 +354,7 @@ impl PlanBuilder {
                         rows: d.rows,
                         grid: d.grid,
                         work: d.work,
+                        _tensors: d.tensors,
                     }
                 }
             })
@@ -408,6 +411,7 @@ impl Plan {
                         rows,
                         grid,
                         work,
+                        ..
                     } => {
                         let [x, y, z] = grid.workgroups(rows.count(counts));
                         if x == 0 || y == 0 || z == 0 {

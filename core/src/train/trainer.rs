@@ -215,7 +215,7 @@ impl Trainer {
             beta2: config.adam_beta2 as f32,
             epsilon: config.adam_epsilon as f32,
             correction1: power(config.adam_beta1) as f32,
-            correction2: power(config.adam_beta2).sqrt() as f32,
+            correction2_root: power(config.adam_beta2).sqrt() as f32,
             max_norm: config.max_grad_norm as f32,
             padding: [0; 4],
         };

@@ -160,7 +160,14 @@ impl Job {
             let why = format!("{capacity} tokens do not hold the longest row, which has {longest}");
             return Err(Error::config("micro_batch_tokens", why).into());
         }
-        let memory = memory::plan(&source.config, usage, storage(stored), lora, capacity, gpu.max_binding())?;
+        let memory = memory::plan(
+            &source.config,
+            usage,
+            storage(stored),
+            lora,
+            capacity,
+            gpu.max_binding(),
+        )?;
         let identity = Identity {
             total_steps: total,
             data: rows.content_hash(),
@@ -289,11 +296,7 @@ impl Job {
             model.add_adapter(&self.config.lora.adapter_config(None), self.config.seed)?;
         }
         let capacity = self.identity.micro_batch_tokens;
-        Ok(block_on(Trainer::new(model,
-            &self.config,
-            self.total,
-            capacity,
-        ))?)
+        Ok(block_on(Trainer::new(model, &self.config, self.total, capacity))?)
     }
 }
 

@@ -1,0 +1,236 @@
+//! Each kind of error, provoked from outside, with what it must name.
+
+use crate::config::fixture_text;
+use wgpu_sft::data::{ChatTemplate, Example, IGNORE, MicroBatch, Row, TokenizerConfig, for_each_row};
+use wgpu_sft::formats::{Dtype, safetensors};
+use wgpu_sft::gpu::{Counts, Family, Gpu, GpuOptions, Grid, Kernel, PlanBuilder, Rows, Scalars};
+use wgpu_sft::model::{Generator, Model, ModelBuilder, ModelConfig, Use, init};
+use wgpu_sft::train::schedule::LrSchedulerType;
+use wgpu_sft::train::{TrainConfig, Trainer, memory};
+use wgpu_sft::{Error, Result};
+
+/// What a person reads: no line breaks in front, no `Debug` text, every part given.
+fn says<T>(result: Result<T>, parts: &[&str]) -> Error {
+    let error = result.err().expect("an error");
+    let text = error.to_string();
+    for part in parts {
+        assert!(text.contains(part), "{text:?} does not say {part:?}");
+    }
+    error
+}
+
+fn gpu() -> Gpu {
+    pollster::block_on(Gpu::request(&GpuOptions::default())).expect("an adapter")
+}
+
+fn tiny() -> ModelConfig {
+    ModelConfig::from_json(&fixture_text("golden/llama_tied_gqa/config.json")).unwrap()
+}
+
+fn fresh_model() -> Model {
+    let config = tiny();
+    let mut builder = ModelBuilder::new(&gpu(), &config, Use::Trained).unwrap();
+    for (name, shape, numbers) in init::weights(&config, 1) {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert!(builder.put(&name, Dtype::F32, &shape, &bytes).unwrap(), "{name}");
+    }
+    pollster::block_on(builder.finish()).unwrap()
+}
+
+/// Trains every weight of a fresh model, at this constant rate, with micro-batches of at most 8 tokens.
+fn trainer(learning_rate: f64) -> Trainer {
+    let config = TrainConfig {
+        learning_rate: Some(learning_rate),
+        lr_scheduler_type: LrSchedulerType::Constant,
+        ..TrainConfig::default()
+    };
+    pollster::block_on(Trainer::new(fresh_model(), &config, 10, 8)).unwrap()
+}
+
+/// One row with these labels.
+fn batch(labels: &[i32]) -> MicroBatch {
+    let ids = (3..).take(labels.len()).collect();
+    let mut batch = MicroBatch::default();
+    batch.push(
+        0,
+        &Example {
+            ids,
+            labels: labels.into(),
+        },
+    );
+    batch
+}
+
+/// The names and numbers of everything trained.
+fn state(trainer: &Trainer) -> Vec<(String, Vec<f32>)> {
+    let mut all = Vec::new();
+    pollster::block_on(trainer.state(|name, _, numbers| {
+        all.push((name.to_owned(), numbers));
+        Ok(())
+    }))
+    .unwrap();
+    all
+}
+
+#[test]
+fn data_names_the_line() {
+    let file = b"{\"prompt\": \"a\", \"completion\": \"b\"}\n\n{\"prompt\": \"a\"";
+    let error = says(for_each_row(file, |_, _: Row| Ok(())), &["line 3: "]);
+    assert!(matches!(error, Error::Data { line: Some(3), .. }), "{error:?}");
+    let alone = says(Row::from_json(&serde_json::json!({"text": "a"})), &[]);
+    assert!(matches!(alone, Error::Data { line: None, .. }), "{alone:?}");
+    assert!(!alone.to_string().contains("line"), "{alone}");
+}
+
+#[test]
+fn template_says_what_is_wrong() {
+    let source = "{% for message in messages %}\n{{ message.content }}";
+    let error = says(
+        ChatTemplate::new(source, &TokenizerConfig::default(), None),
+        &["chat template: "],
+    );
+    assert!(matches!(error, Error::Template { .. }), "{error:?}");
+}
+
+#[test]
+fn config_names_the_field() {
+    let text = fixture_text("golden/llama_tied_gqa/config.json");
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    json["num_attention_heads"] = "four".into();
+    let error = says(
+        ModelConfig::from_json(&json.to_string()),
+        &["num_attention_heads: ", "four"],
+    );
+    assert!(
+        matches!(&error, Error::Config { field, .. } if field == "num_attention_heads"),
+        "{error:?}"
+    );
+    let error = says("fast".parse::<Family>(), &["kernels: ", "\"fast\"", "tiled"]);
+    assert!(matches!(error, Error::Config { .. }), "{error:?}");
+}
+
+#[test]
+fn weights_name_the_tensor() {
+    let file = safetensors::serialize(&[], None).unwrap();
+    let empty = safetensors::tensors(&[&file], None).unwrap();
+    let error = says(empty.for_model(&tiny()), &["model."]);
+    assert!(
+        matches!(&error, Error::Weights { name, .. } if name.starts_with("model.")),
+        "{error:?}"
+    );
+    let error = says(safetensors::tensors(&[b"not safetensors"], None), &[]);
+    assert!(matches!(error, Error::Weights { .. }), "{error:?}");
+}
+
+#[test]
+fn gpu_names_the_adapters_there_are() {
+    let there = gpu().info().name.clone();
+    for device in ["no such adapter", "4000000000"] {
+        let options = GpuOptions {
+            device: Some(device.into()),
+            ..GpuOptions::default()
+        };
+        let error = says(
+            pollster::block_on(Gpu::request(&options)),
+            &["GPU, choosing an adapter: ", device, &there],
+        );
+        assert!(matches!(error, Error::Gpu { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn gpu_names_the_plan_whose_shader_fails() {
+    let gpu = gpu();
+    let mut plan = PlanBuilder::new(&gpu, "doomed");
+    let source = "@group(0) @binding(1) var<uniform> rows: u32;\n@compute @workgroup_size(1)\nfn main() { let x: f32 = rows; }\n";
+    plan.dispatch(
+        &Kernel::new("broken", source, &[]),
+        &(),
+        Rows::fixed(1),
+        Grid::Fixed([1; 3]),
+        &[],
+        0,
+    );
+    let error = says(
+        pollster::block_on(plan.finish()),
+        &["GPU, building the plan \"doomed\": "],
+    );
+    assert!(matches!(error, Error::Gpu { .. }), "{error:?}");
+    // The device is none the worse for it.
+    let tensor = gpu.upload("fine", &[1.0, 2.0]);
+    let mut plan = PlanBuilder::new(&gpu, "fine");
+    plan.clear(&tensor);
+    let plan = pollster::block_on(plan.finish()).unwrap();
+    plan.run(&Counts::default(), &Scalars::default());
+    assert_eq!(pollster::block_on(gpu.read(&tensor)).unwrap(), [0.0, 0.0]);
+}
+
+#[test]
+fn too_large_says_what_needs_how_much_and_what_to_change() {
+    let model = fresh_model();
+    let have = model.gpu().max_binding().to_string();
+    let context = u32::MAX;
+    let error = says(
+        pollster::block_on(Generator::new(&model, context)),
+        &["4294967295 tokens needs ", &have, "use a shorter context"],
+    );
+    assert!(
+        matches!(error, Error::TooLarge { need, have, .. } if need > have),
+        "{error:?}"
+    );
+    // A row of 1,000 tokens on an adapter whose bindings hold 4,096 bytes.
+    let error = says(
+        memory::capacity(&tiny(), None, 1000, 2000, 2000, 4096),
+        &["for a row of 1000 tokens needs ", "4096 are available", "--max-length"],
+    );
+    assert!(matches!(error, Error::TooLarge { have: 4096, .. }), "{error:?}");
+}
+
+#[test]
+fn busy_when_two_steps_are_in_flight() {
+    let mut trainer = trainer(1e-3);
+    let step = [batch(&[IGNORE, 4, 5])];
+    trainer.submit(&step).unwrap();
+    trainer.submit(&step).unwrap();
+    assert_eq!(trainer.submit(&step), Err(Error::Busy));
+    assert_eq!(trainer.step(), 2, "what was refused was not done");
+    assert_eq!(pollster::block_on(trainer.metrics()).unwrap().step, 1);
+    trainer.submit(&step).unwrap();
+    for step in [2, 3] {
+        assert_eq!(pollster::block_on(trainer.metrics()).unwrap().step, step);
+    }
+    let error = says(pollster::block_on(trainer.metrics()), &["no step is in flight"]);
+    assert!(matches!(error, Error::Gpu { .. }), "{error:?}");
+}
+
+#[test]
+fn data_names_the_step_without_a_target() {
+    let mut trainer = trainer(1e-3);
+    trainer.submit(&[batch(&[IGNORE, 4])]).unwrap();
+    let error = says(trainer.submit(&[batch(&[3, IGNORE])]), &["step 2 has no target"]);
+    assert!(matches!(error, Error::Data { .. }), "{error:?}");
+    let error = says(trainer.submit(&[]), &["step 2 has no target"]);
+    assert!(matches!(error, Error::Data { .. }), "{error:?}");
+    says(trainer.submit(&[batch(&[4; 9])]), &["9", "8"]);
+    assert_eq!(trainer.step(), 1);
+}
+
+#[test]
+fn diverged_names_the_step_and_leaves_the_weights_before_it() {
+    let step = [batch(&[IGNORE, 4, 5, 6])];
+    // The first step's gradient is fine and its update ruins the weights: the second step's loss is not finite.
+    let mut trainer = trainer(1e30);
+    trainer.submit(&step).unwrap();
+    assert!(pollster::block_on(trainer.metrics()).unwrap().loss().is_finite());
+    let before = state(&trainer);
+    // Two more are under way before anybody can know.
+    trainer.submit(&step).unwrap();
+    trainer.submit(&step).unwrap();
+    for _ in 0..2 {
+        let error = says(pollster::block_on(trainer.metrics()), &["step 2: ", "not finite"]);
+        assert!(matches!(error, Error::Diverged { step: 2, .. }), "{error:?}");
+    }
+    assert!(state(&trainer) == before, "a diverged step changed weights or moments");
+    let error = says(trainer.submit(&step), &["step 2: "]);
+    assert!(matches!(error, Error::Diverged { step: 2, .. }), "{error:?}");
+}
