@@ -29,10 +29,18 @@ pub fn fetch(id: &str, quiet: bool) -> Result<PathBuf> {
     let api = builder.build().context("the Hub's client")?;
     let repo = api.model(id.to_owned());
     let get = |file: &str| repo.get(file).map_err(explain).with_context(|| format!("{id}: {file}"));
-    let info = repo
-        .info()
-        .map_err(explain)
-        .with_context(|| format!("{id}, which is no local file or folder either"))?;
+    let info = match repo.info() {
+        Ok(info) => info,
+        Err(error) => match cached.get("config.json").filter(|_| !is_answer(&error)) {
+            Some(config) => {
+                eprintln!("warning: the Hub cannot be reached: using {id} as it was downloaded before");
+                return folder_of(&config);
+            }
+            None => {
+                return Err(explain(error)).with_context(|| format!("{id}, which is no local file or folder either"));
+            }
+        },
+    };
     let there = |file: &str| info.siblings.iter().any(|sibling| sibling.rfilename == file);
     if !there("config.json") {
         bail!("{id} has no config.json: it is not a model in Hugging Face's format");
@@ -56,6 +64,11 @@ pub fn fetch(id: &str, quiet: bool) -> Result<PathBuf> {
 
 fn folder_of(file: &std::path::Path) -> Result<PathBuf> {
     Ok(file.parent().context("a cached file without a folder")?.to_owned())
+}
+
+/// Whether the Hub was there, and said no.
+fn is_answer(error: &ApiError) -> bool {
+    error.to_string().contains("status code 4")
 }
 
 /// What an HTTP status means here.
