@@ -234,3 +234,17 @@ fn diverged_names_the_step_and_leaves_the_weights_before_it() {
     let error = says(trainer.submit(&step), &["step 2: "]);
     assert!(matches!(error, Error::Diverged { step: 2, .. }), "{error:?}");
 }
+
+#[test]
+fn a_refused_step_leaves_no_trace() {
+    let (fine, too_long) = (batch(&[IGNORE, 4, 5]), batch(&[4; 9]));
+    let mut refused = trainer(1e-3);
+    says(refused.submit(&[fine.clone(), too_long]), &["9", "8"]);
+    let mut untouched = trainer(1e-3);
+    let [got, want] = [&mut refused, &mut untouched].map(|trainer| {
+        trainer.submit(std::slice::from_ref(&fine)).unwrap();
+        (pollster::block_on(trainer.metrics()).unwrap(), state(trainer))
+    });
+    assert_eq!(got.0, want.0);
+    assert!(got.1 == want.1, "weights or moments differ");
+}

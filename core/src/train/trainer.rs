@@ -193,6 +193,9 @@ impl Trainer {
                 Ok(())
             }
             Err(error) => {
+                // The micro-batches before the refused one have added to them.
+                self.clear_gradients();
+                self.clear_sums();
                 self.staging.push(staging);
                 Err(error)
             }
