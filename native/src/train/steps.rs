@@ -90,11 +90,11 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
 }
 
 fn saves_after(job: &Job, step: u64) -> bool {
-    step == job.total || step % job.settings.save_steps() == 0
+    step == job.total || step.is_multiple_of(job.settings.save_steps())
 }
 
 fn evaluates_after(job: &Job, step: u64) -> bool {
-    let due = |every: u64| step % every == 0;
+    let due = |every: u64| step.is_multiple_of(every);
     job.eval_rows.is_some() && (step == job.total || job.settings.eval_steps.is_some_and(due))
 }
 
@@ -138,7 +138,7 @@ impl Log {
         let speed = (self.counters.tokens - tokens) as f64 / since.elapsed().as_secs_f64().max(1e-9);
         self.progress
             .advance(1, Some(format!("loss {loss:.4}  {speed:.0} tokens/s")));
-        if step.step % job.settings.logging_steps() != 0 && step.step != job.total {
+        if !step.step.is_multiple_of(job.settings.logging_steps()) && step.step != job.total {
             return Ok(());
         }
         let epoch = epoch(job, step.step);
