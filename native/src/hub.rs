@@ -1,6 +1,6 @@
 //! Models of the Hugging Face Hub, kept in its own cache.
 //!
-//! `HF_ENDPOINT`, `HF_HOME` and `HF_TOKEN`'s file mean what they mean to Hugging Face's libraries; `HF_HUB_OFFLINE=1` uses what is cached.
+//! `HF_ENDPOINT`, `HF_HOME` and `HF_TOKEN` mean what they mean to Hugging Face's libraries; `HF_HUB_OFFLINE=1` uses what is cached.
 
 use std::path::PathBuf;
 
@@ -22,16 +22,25 @@ pub fn fetch(id: &str, quiet: bool) -> Result<PathBuf> {
         let config = config.with_context(|| format!("{id} is not in the cache, and HF_HUB_OFFLINE is set"))?;
         return folder_of(&config);
     }
-    let api = ApiBuilder::from_env()
-        .with_progress(!quiet)
-        .build()
-        .context("the Hub's client")?;
+    let mut builder = ApiBuilder::from_env().with_progress(!quiet);
+    if let Ok(token) = std::env::var("HF_TOKEN") {
+        builder = builder.with_token(Some(token));
+    }
+    let api = builder.build().context("the Hub's client")?;
     let repo = api.model(id.to_owned());
     let get = |file: &str| repo.get(file).map_err(explain).with_context(|| format!("{id}: {file}"));
-    let info = repo
-        .info()
-        .map_err(explain)
-        .with_context(|| format!("{id}, which is no local file or folder either"))?;
+    let info = match repo.info() {
+        Ok(info) => info,
+        Err(error) => match cached.get("config.json").filter(|_| !is_answer(&error)) {
+            Some(config) => {
+                eprintln!("warning: the Hub cannot be reached: using {id} as it was downloaded before");
+                return folder_of(&config);
+            }
+            None => {
+                return Err(explain(error)).with_context(|| format!("{id}, which is no local file or folder either"));
+            }
+        },
+    };
     let there = |file: &str| info.siblings.iter().any(|sibling| sibling.rfilename == file);
     if !there("config.json") {
         bail!("{id} has no config.json: it is not a model in Hugging Face's format");
@@ -55,6 +64,11 @@ pub fn fetch(id: &str, quiet: bool) -> Result<PathBuf> {
 
 fn folder_of(file: &std::path::Path) -> Result<PathBuf> {
     Ok(file.parent().context("a cached file without a folder")?.to_owned())
+}
+
+/// Whether the Hub was there, and said no.
+fn is_answer(error: &ApiError) -> bool {
+    error.to_string().contains("status code 4")
 }
 
 /// What an HTTP status means here.

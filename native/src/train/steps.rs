@@ -20,8 +20,9 @@ struct Log {
     counters: Counters,
     metrics: Metrics,
     progress: Progress,
-    /// When the last line was written, and how many tokens had been seen.
-    since: (Instant, u64),
+    /// When the line before the last and the last were written, and how many tokens had been seen: two steps may end at once, so that
+    /// the time from one line to the next says little.
+    since: [(Instant, u64); 2],
     /// Set when whoever read standard output has stopped reading.
     closed: Option<anyhow::Error>,
 }
@@ -29,7 +30,7 @@ struct Log {
 /// Run the steps after the first `done`, and write the result.
 pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) -> Result<Outcome> {
     let mut log = Log {
-        since: (Instant::now(), counters.tokens),
+        since: [(Instant::now(), counters.tokens); 2],
         counters,
         metrics: job.folder.metrics()?,
         progress: Progress::steps(job.quiet(), done, job.total),
@@ -90,11 +91,11 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
 }
 
 fn saves_after(job: &Job, step: u64) -> bool {
-    step == job.total || step % job.settings.save_steps() == 0
+    step == job.total || step.is_multiple_of(job.settings.save_steps())
 }
 
 fn evaluates_after(job: &Job, step: u64) -> bool {
-    let due = |every: u64| step % every == 0;
+    let due = |every: u64| step.is_multiple_of(every);
     job.eval_rows.is_some() && (step == job.total || job.settings.eval_steps.is_some_and(due))
 }
 
@@ -107,9 +108,7 @@ fn explain(job: &Job, error: Error) -> anyhow::Error {
         Ok(checkpoint) => format!("the newest checkpoint is {}", checkpoint.path.display()),
         Err(_) => "there is no checkpoint yet".to_owned(),
     };
-    anyhow::Error::from(error).context(format!(
-        "the run diverged, its weights stay those before the step named here; {newest}"
-    ))
+    anyhow::Error::from(error).context(format!("the run diverged ({newest})"))
 }
 
 impl Log {
@@ -136,11 +135,11 @@ impl Log {
         self.counters.loss_sum += step.loss_sum;
         self.counters.loss_targets += step.targets;
         let loss = self.counters.loss_sum / self.counters.loss_targets as f64;
-        let (since, tokens) = self.since;
+        let (since, tokens) = self.since[0];
         let speed = (self.counters.tokens - tokens) as f64 / since.elapsed().as_secs_f64().max(1e-9);
         self.progress
             .advance(1, Some(format!("loss {loss:.4}  {speed:.0} tokens/s")));
-        if step.step % job.settings.logging_steps() != 0 && step.step != job.total {
+        if !step.step.is_multiple_of(job.settings.logging_steps()) && step.step != job.total {
             return Ok(());
         }
         let epoch = epoch(job, step.step);
@@ -160,7 +159,7 @@ impl Log {
         ));
         self.print(printed)?;
         (self.counters.loss_sum, self.counters.loss_targets) = (0.0, 0);
-        self.since = (Instant::now(), self.counters.tokens);
+        self.since = [self.since[1], (Instant::now(), self.counters.tokens)];
         Ok(())
     }
 
@@ -177,7 +176,9 @@ impl Log {
             "eval_token_accuracy": result.token_accuracy(),
             "eval_targets": result.targets,
         }))?;
-        self.since.0 += begun.elapsed(); // the speed is that of training
+        for (since, _) in &mut self.since {
+            *since += begun.elapsed(); // the speed is that of training
+        }
         self.say(&format!(
             "step {step}/{}  eval_loss {:.4}  perplexity {:.3}  token accuracy {:.1} %",
             job.total,

@@ -82,7 +82,7 @@ fn an_interrupted_run_saves_and_goes_on() {
             .metadata()
             .is_ok_and(|file| file.len() > 0)
     });
-    std::process::Command::new("kill")
+    Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()
         .unwrap();

@@ -123,6 +123,35 @@ fn a_resumed_run_that_is_not_the_same() {
 }
 
 #[test]
+fn another_device_is_warned_of() {
+    let bench = Bench::new();
+    bench.train("out", &["--max-steps", "2"]).fine();
+    let mut state = bench.json("out/checkpoint-2/state.json");
+    state["device"]["name"] = "another".into();
+    state["identity"]["kernels"] = "another".into();
+    bench.write("out/checkpoint-2/state.json", &state.to_string());
+    let ended = bench.train("out", &["--max-steps", "2", "--resume"]);
+    assert!(
+        ended.err.contains("warning: the checkpoint was made on another"),
+        "{}",
+        ended.err
+    );
+    ended.fine();
+}
+
+#[test]
+fn a_checkpoint_that_was_changed() {
+    let bench = Bench::new();
+    bench.train("out", &["--max-steps", "2"]).fine();
+    let mut bytes = bench.read("out/checkpoint-2/optimizer.safetensors");
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(bench.path("out/checkpoint-2/optimizer.safetensors"), bytes).unwrap();
+    bench
+        .train("out", &["--max-steps", "2", "--resume"])
+        .refused(&["optimizer.safetensors is damaged"]);
+}
+
+#[test]
 fn a_run_that_diverges_names_its_step() {
     let bench = Bench::new();
     let more = [

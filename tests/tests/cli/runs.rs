@@ -1,5 +1,6 @@
 //! Runs from beginning to end.
 
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -170,6 +171,47 @@ fn a_closed_pipe_ends_quietly() {
         assert_eq!(output.status.code(), Some(0), "{err}");
         assert!(!err.contains("panicked") && !err.contains("roken pipe"), "{err}");
     }
+}
+
+#[test]
+fn a_training_whose_reader_leaves_saves_and_goes_on() {
+    let bench = Bench::new();
+    let model = golden("llama_tied_gqa");
+    let arguments = [&training(&model, "out")[..], &["--max-steps", "300"]].concat();
+    let mut child = bench
+        .command(&arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("step 2/300")));
+    drop(lines);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!bench.path("out/adapter_model.safetensors").exists());
+    let out = bench.train("out", &["--max-steps", "300", "--resume"]).fine();
+    assert!(out.contains("resuming after step") && bench.path("out/checkpoint-300").exists());
+}
+
+#[test]
+fn rows_that_are_left_out_are_counted() {
+    let bench = Bench::new();
+    bench.write(
+        "rows.jsonl",
+        &format!("{}{{\"input_ids\": {:?}}}\n", rows(4, 1), [9; 70]),
+    );
+    let out = bench.train("out", &["--overlong", "drop", "--max-steps", "1"]).fine();
+    assert!(
+        out.contains("rows: 4 of 5") && out.contains("too long: 1 rows were dropped"),
+        "{out}"
+    );
+    let out = bench
+        .train("cut", &["--overlong", "truncate", "--max-steps", "1"])
+        .fine();
+    assert!(
+        out.contains("rows: 5 of 5") && out.contains("too long: 1 rows were truncated"),
+        "{out}"
+    );
 }
 
 #[test]
