@@ -35,7 +35,18 @@ pub enum Outcome {
     Interrupted,
 }
 
+/// Mesa's device-selection layer complains on standard error where there is no desktop session; adapters are chosen here,
+/// so it has nothing to do.
+#[allow(unsafe_code)]
+fn quiet_driver() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os("NODEVICE_SELECT").is_none() {
+        // SAFETY: the first thing `main` does: there is no other thread that could read the environment.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
 fn main() -> ExitCode {
+    quiet_driver();
     let result = match Args::parse().command {
         Command::Train(args) => train::run(*args),
         Command::Init(args) => init::run(args),

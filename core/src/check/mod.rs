@@ -158,8 +158,8 @@ impl<F: FnMut(&CaseResult)> Bench<'_, F> {
         let mut max_error = if got.len() < want.len() { f64::NAN } else { 0.0f64 };
         for (got, want) in got.iter().zip(want) {
             let error = (f64::from(*got) - want).abs() / largest;
-            // A NaN stays: no comparison with it is true.
-            if !(error <= max_error) && !max_error.is_nan() {
+            // `max` would pass over a NaN; here it stays.
+            if error.is_nan() || error > max_error {
                 max_error = error;
             }
         }

@@ -46,6 +46,8 @@ struct Inner {
     may_block: bool,
     pipelines: Mutex<HashMap<String, Arc<kernel::Pipeline>>>,
     memory: Memory,
+    /// The first error of our own device that no scope caught.
+    failure: Arc<Mutex<Option<String>>>,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -129,7 +131,14 @@ impl Gpu {
             .request_device(&descriptor)
             .await
             .map_err(|e| Error::gpu("opening the device", e.to_string()))?;
-        Ok(Self::with(device, queue, adapter.get_info(), options, true))
+        let gpu = Self::with(device, queue, adapter.get_info(), options, true);
+        let failure = gpu.inner.failure.clone();
+        gpu.device().on_uncaptured_error(Arc::new(move |error| {
+            if let Ok(mut first) = failure.lock() {
+                first.get_or_insert_with(|| one_line(&error));
+            }
+        }));
+        Ok(gpu)
     }
 
     /// Work on the caller's device. Needs no feature beyond WebGPU's defaults; uses `SUBGROUP` where it was asked for.
@@ -159,6 +168,7 @@ impl Gpu {
                 may_block,
                 pipelines: Mutex::default(),
                 memory: Memory::default(),
+                failure: Arc::default(),
             }),
         }
     }
@@ -230,11 +240,15 @@ impl Scope {
     pub async fn finish(self) -> Result<()> {
         // Innermost first.
         let (validation, memory, internal) = (self.validation.pop(), self.memory.pop(), self.internal.pop());
-        for popped in [validation.await, memory.await, internal.await] {
-            if let Some(error) = popped {
-                return Err(Error::gpu(self.doing, error.to_string()));
-            }
+        let caught = [validation.await, memory.await, internal.await];
+        match caught.iter().flatten().next() {
+            Some(error) => Err(Error::gpu(self.doing, one_line(error))),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// wgpu's message, which spans lines, on one.
+fn one_line(error: &wgpu::Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }

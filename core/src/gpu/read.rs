@@ -24,20 +24,28 @@ impl Drop for Staging {
 pub(crate) struct Pending {
     staging: Staging,
     bytes: u64,
+    submission: wgpu::SubmissionIndex,
     mapped: oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
 }
 
 impl Gpu {
-    /// Let submitted work end, where this crate may block.
+    /// Let submitted work end, up to a submission or all of it, where this crate may block.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when the device is lost.
-    pub(crate) fn wait(&self, doing: &str) -> Result<()> {
+    /// [`Error::Gpu`] when the device is lost or has reported an error that no scope caught.
+    pub(crate) fn wait(&self, doing: &str, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         if self.inner.may_block {
-            let polled = self.device().poll(wgpu::PollType::wait_indefinitely());
+            let timeout = None;
+            let polled = self.device().poll(wgpu::PollType::Wait {
+                submission_index,
+                timeout,
+            });
             polled.map_err(|e| Error::gpu(doing, e.to_string()))?;
         }
-        Ok(())
+        match &*self.inner.failure.lock().expect("no thread panics while it holds this") {
+            Some(why) => Err(Error::gpu(doing, why.clone())),
+            None => Ok(()),
+        }
     }
 
     /// A staging buffer of this many bytes.
@@ -65,8 +73,13 @@ impl Gpu {
             // The receiver is gone when the caller dropped the future: nothing to tell.
             let _ = sender.send(result);
         });
-        self.queue().submit([encoder.finish()]);
-        Pending { staging, bytes, mapped }
+        let submission = self.queue().submit([encoder.finish()]);
+        Pending {
+            staging,
+            bytes,
+            submission,
+            mapped,
+        }
     }
 
     /// Wait for the copy and hand its bytes to `take`. Gives the staging buffer back for reuse.
@@ -75,7 +88,7 @@ impl Gpu {
     /// [`Error::Gpu`] when the device is lost or the buffer cannot be mapped.
     pub(crate) async fn read_finish<T>(&self, pending: Pending, take: impl FnOnce(&[u8]) -> T) -> Result<(T, Staging)> {
         let fail = |why: String| Error::gpu("reading back", why);
-        self.wait("reading back")?;
+        self.wait("reading back", Some(pending.submission))?;
         pending
             .mapped
             .await

@@ -179,7 +179,7 @@ impl Gpu {
             self.write_at(tensor, start + (i * PIECE) as u64, piece);
             if bytes.len() >= PIECE {
                 self.queue().submit([]);
-                self.wait("uploading")?;
+                self.wait("uploading", None)?;
             }
         }
         Ok(())

@@ -99,7 +99,7 @@ impl ModelBuilder {
     pub async fn finish(self) -> Result<Model> {
         let (weights, flat) = self.loader.finish()?;
         self.gpu.queue().submit([]);
-        self.gpu.wait("uploading the weights")?;
+        self.gpu.wait("uploading the weights", None)?;
         self.scope.finish().await?;
         // In the order of `ModelSpec::all`.
         let mut weights = weights.into_iter();

@@ -315,6 +315,9 @@ pub enum Use {
     Trained,
 }
 
+/// A tensor's bytes as the checkpoint holds them.
+type Stored = (Dtype, Vec<u8>);
+
 /// Receives a checkpoint's tensors one at a time.
 pub struct Loader {
     gpu: Gpu,
@@ -323,7 +326,7 @@ pub struct Loader {
     /// Tensor name to (spec, part).
     places: HashMap<String, (usize, usize)>,
     /// What has come of a weight whose other parts are missing yet.
-    waiting: HashMap<usize, Vec<Option<(Dtype, Vec<u8>)>>>,
+    waiting: HashMap<usize, Vec<Option<Stored>>>,
     flat: Option<Flat>,
     tensors: Vec<Option<Tensor>>,
 }
@@ -421,7 +424,7 @@ impl Loader {
     }
 
     /// Upload a weight whose parts are all here.
-    fn place(&self, s: usize, parts: Vec<(Dtype, Vec<u8>)>) -> Result<Tensor> {
+    fn place(&self, s: usize, parts: Vec<Stored>) -> Result<Tensor> {
         let spec = &self.specs[s];
         let native = |dtype| match dtype {
             Dtype::Bf16 => Storage::Bf16,

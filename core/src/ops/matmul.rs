@@ -62,7 +62,7 @@ impl<'a> Matrix<'a> {
     }
 
     fn aligned(&self) -> bool {
-        self.stride % 4 == 0 && self.offset % 4 == 0
+        self.stride.is_multiple_of(4) && self.offset.is_multiple_of(4)
     }
 }
 
@@ -232,7 +232,7 @@ impl<'a> Matmul<'a> {
 
     /// Add the product to a plan, cut in this way.
     pub fn record_tile(&self, plan: &mut PlanBuilder, tile: Tile) {
-        let inner = |wide: bool, extent: u32| wide && extent % 4 == 0;
+        let inner = |wide: bool, extent: u32| wide && extent.is_multiple_of(4);
         let a_wide = match self.layout {
             // The last vector of a row of A may reach into the row's padding: those rows of C are not stored.
             Layout::Tn => self.a.aligned() && self.m.next_multiple_of(4) + self.a.offset <= self.a.stride,

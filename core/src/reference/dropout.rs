@@ -18,7 +18,7 @@ pub fn apply(x: &[f64], position: &[u32], example: &[u32], width: usize, key: Ke
     let mut y = Vec::with_capacity(x.len());
     for t in 0..position.len() {
         for c in 0..width {
-            let counter = [c as u32 / 4 | key.site << 16, position[t], example[t], key.step];
+            let counter = [(c as u32 / 4) | (key.site << 16), position[t], example[t], key.step];
             let bits = philox([key.seed as u32, (key.seed >> 32) as u32], counter)[c % 4];
             let draw = (bits >> 8) as f32 / (1 << 24) as f32;
             y.push(if draw >= probability {
