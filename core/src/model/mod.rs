@@ -261,20 +261,9 @@ impl Model {
         let (Some(config), Some(path)) = (&self.adapter, name.strip_suffix(".weight")) else {
             return Ok(numbers);
         };
-        let adapted = config.modules(&self.config)?.into_iter().find(|m| m.path == path);
-        let Some(module) = adapted else { return Ok(numbers) };
-        let pair = self.adapter_pair(path).await?;
-        let (r, scale) = (config.r, config.scale() as f32);
-        for (row, b) in numbers.chunks_mut(module.in_features).zip(pair.b.chunks(r)) {
-            let mut delta = vec![0.0f32; row.len()];
-            for (b, a) in b.iter().zip(pair.a.chunks(module.in_features)) {
-                for (d, a) in delta.iter_mut().zip(a) {
-                    *d += b * a;
-                }
-            }
-            for (w, d) in row.iter_mut().zip(delta) {
-                *w += scale * d;
-            }
+        if config.modules(&self.config)?.iter().any(|module| module.path == path) {
+            let pair = self.adapter_pair(path).await?;
+            pair.add_to(&mut numbers, config.r, config.scale() as f32);
         }
         Ok(numbers)
     }

@@ -358,6 +358,9 @@ impl Trainer {
                     .write_trained(buffers, &name, &state(&format!("{name}{suffix}"))?)?;
             }
         }
+        // A run that diverged may go on from an earlier state.
+        self.gpu.write(&self.metrics, &[0; 4 * METRICS as usize]);
+        self.diverged = None;
         self.step = step;
         Ok(())
     }
