@@ -10,6 +10,7 @@ mod gguf;
 mod golden;
 mod kernels;
 mod random;
+mod readme;
 mod schedule;
 mod shaders;
 mod smollm2;
