@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, get_cosine_schedule_with_warmup
 
 IGNORE = -100
 
@@ -23,12 +23,12 @@ def load(path, dtype="auto"):
     return model.float().eval()
 
 
-def load_adapter(base, folder):
+def load_adapter(base, folder, is_trainable=False):
     """An adapter as PEFT loads it; PEFT only warns of keys it does not find, so a warning is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warnings.simplefilter("ignore", FutureWarning)
-        return PeftModel.from_pretrained(base, folder).eval()
+        return PeftModel.from_pretrained(base, folder, is_trainable=is_trainable).eval()
 
 
 @torch.no_grad()
@@ -45,6 +45,31 @@ def evaluate(model, rows):
         right += (logits.argmax(-1) == labels).sum().item()
         targets += len(labels)
     return {"loss": total / targets, "token_accuracy": right / targets, "targets": targets}
+
+
+def train(model, steps, rate, warmup, weight_decay, max_grad_norm):
+    """PyTorch's AdamW on what requires a gradient, under transformers' cosine schedule: loss, gradient norm and rate of every step."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [{"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
+              {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=rate)
+    schedule = get_cosine_schedule_with_warmup(optimizer, warmup, len(steps))
+    log = []
+    for rows in steps:
+        targets = sum(label != IGNORE for row in rows for label in row["labels"][1:])
+        total = 0.0
+        for row in rows:
+            logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
+            labels = torch.tensor(row["labels"][1:])
+            loss = torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum") / targets
+            loss.backward()
+            total += loss.item()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm).item()
+        log.append((total, norm, schedule.get_last_lr()[0]))
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    return log
 
 
 @torch.no_grad()
