@@ -1,11 +1,15 @@
 //! Helpers shared by the tests.
 
 use safetensors::SafeTensors;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use wgpu_sft::data::{Example, IGNORE, MicroBatch};
-use wgpu_sft::formats::{Dtype, safetensors as weights};
+use wgpu_sft::formats::{Dtype, Tensors, safetensors as weights};
 use wgpu_sft::gpu::{Gpu, GpuOptions};
 use wgpu_sft::model::{Model, ModelBuilder, ModelConfig, Use};
+use wgpu_sft::train::schedule::LrSchedulerType;
+use wgpu_sft::train::{Method, TrainConfig, Trainer, WeightDecayOn};
 
 /// A file or folder under `tests/fixtures/`.
 pub fn fixture(name: &str) -> PathBuf {
@@ -18,7 +22,7 @@ pub fn bytes(name: &str) -> Vec<u8> {
 }
 
 /// The fixture parsed as JSON.
-pub fn json(name: &str) -> serde_json::Value {
+pub fn json(name: &str) -> Value {
     serde_json::from_slice(&bytes(name)).expect("JSON")
 }
 
@@ -41,9 +45,14 @@ pub fn golden_model(gpu: &Gpu, name: &str, keep: Use) -> Model {
     let config = ModelConfig::from_json(&config).expect("a valid config.json");
     let file = bytes(&format!("{folder}/model.safetensors"));
     let tensors = weights::tensors(&[&file], None).expect("a valid model.safetensors");
-    let mut builder = ModelBuilder::new(gpu, &config, keep).expect("a small model");
-    for entry in tensors.for_model(&config).expect("the model's tensors") {
-        let bytes = entry.read(&file).expect("the tensor's bytes");
+    model(gpu, &config, &tensors, &file, keep)
+}
+
+/// A model whose tensors lie in `file`.
+pub fn model(gpu: &Gpu, config: &ModelConfig, tensors: &Tensors, file: &[u8], keep: Use) -> Model {
+    let mut builder = ModelBuilder::new(gpu, config, keep).expect("a model that fits");
+    for entry in tensors.for_model(config).expect("the model's tensors") {
+        let bytes = entry.read(file).expect("the tensor's bytes");
         assert!(
             builder
                 .put(&entry.name, entry.dtype, &entry.shape, &bytes)
@@ -51,6 +60,51 @@ pub fn golden_model(gpu: &Gpu, name: &str, keep: Use) -> Model {
         );
     }
     pollster::block_on(builder.finish()).expect("a whole model")
+}
+
+/// Full training with an optimizer as the goldens record it, its learning rate constant at `rate`.
+pub fn recorded_optimizer(optimizer: &Value, rate: f64) -> TrainConfig {
+    TrainConfig {
+        method: Method::Full,
+        learning_rate: Some(rate),
+        lr_scheduler_type: LrSchedulerType::Constant,
+        weight_decay: number(&optimizer["weight_decay"]),
+        weight_decay_on: if optimizer["decay"] == "all" {
+            WeightDecayOn::All
+        } else {
+            WeightDecayOn::Matrices
+        },
+        adam_beta1: number(&optimizer["betas"][0]),
+        adam_beta2: number(&optimizer["betas"][1]),
+        adam_epsilon: number(&optimizer["eps"]),
+        max_grad_norm: number(&optimizer["clip"]),
+        ..TrainConfig::default()
+    }
+}
+
+/// A number of a JSON file.
+pub fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
+}
+
+/// Everything that [`Trainer::restore`] needs, by name.
+pub fn state(trainer: &Trainer) -> BTreeMap<String, Vec<f32>> {
+    let mut state = BTreeMap::new();
+    let take = |name: &str, _: &[usize], numbers: Vec<f32>| {
+        assert!(state.insert(name.to_owned(), numbers).is_none(), "{name} twice");
+        Ok(())
+    };
+    pollster::block_on(trainer.state(take)).expect("a state");
+    state
+}
+
+/// Panics unless the two differ by at most `relative` of what is wanted.
+pub fn close(what: &str, got: f64, want: f64, relative: f64) {
+    assert!(
+        (got - want).abs() <= relative * want.abs(),
+        "{what}: {got}, wanted {want}: off by {:.2e}",
+        (got - want).abs() / want.abs()
+    );
 }
 
 /// A tensor's numbers as f32.

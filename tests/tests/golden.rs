@@ -1,11 +1,12 @@
 //! The assembled model against numbers recorded from PyTorch and transformers in f64 (tests/fixtures/golden/README.md).
 
 use safetensors::SafeTensors;
+use std::collections::BTreeMap;
 use wgpu_sft::data::MicroBatch;
 use wgpu_sft::model::{Generator, Use};
-use wgpu_sft::train::schedule::LrSchedulerType;
-use wgpu_sft::train::{Method, TrainConfig, Trainer, WeightDecayOn};
-use wgpu_sft_tests::{bytes, documents, floats, golden_model, gpu, json, largest_difference, one_batch};
+use wgpu_sft::train::Trainer;
+use wgpu_sft_tests::{bytes, close, documents, floats, golden_model, gpu, json, largest_difference, one_batch};
+use wgpu_sft_tests::{recorded_optimizer, state};
 
 const MODELS: [&str; 3] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm"];
 
@@ -43,33 +44,9 @@ impl Golden {
     /// A trainer with the recorded optimizer, its learning rate constant at `rate`.
     fn trainer(&self, rate: f64) -> Trainer {
         let model = golden_model(&gpu(), self.name, Use::Trained);
-        let optimizer = &self.json["optimizer"];
-        let number = |v: &serde_json::Value| v.as_f64().expect("a number");
-        let config = TrainConfig {
-            method: Method::Full,
-            learning_rate: Some(rate),
-            lr_scheduler_type: LrSchedulerType::Constant,
-            weight_decay: number(&optimizer["weight_decay"]),
-            weight_decay_on: if optimizer["decay"] == "all" {
-                WeightDecayOn::All
-            } else {
-                WeightDecayOn::Matrices
-            },
-            adam_beta1: number(&optimizer["betas"][0]),
-            adam_beta2: number(&optimizer["betas"][1]),
-            adam_epsilon: number(&optimizer["eps"]),
-            max_grad_norm: number(&optimizer["clip"]),
-            ..TrainConfig::default()
-        };
+        let config = recorded_optimizer(&self.json["optimizer"], rate);
         pollster::block_on(Trainer::new(model, &config, 3, 100)).expect("a trainer")
     }
-}
-
-fn close(what: &str, got: f64, want: f64, relative: f64) {
-    assert!(
-        (got - want).abs() <= relative * want.abs(),
-        "{what}: {got}, recorded {want}"
-    );
 }
 
 #[test]
@@ -173,11 +150,11 @@ fn three_adamw_steps() {
             .map(|v| v.as_f64().expect("a rate"))
             .collect();
         // The recorded rates follow no schedule: a trainer for each, the state handed from one to the next.
-        let mut state: Vec<(String, Vec<f32>)> = Vec::new();
+        let mut kept = BTreeMap::new();
         for (i, rate) in rates.iter().enumerate() {
             let mut trainer = golden.trainer(*rate);
             if i > 0 {
-                let find = |name: &str| Ok(state.iter().find(|(n, _)| n == name).expect("handed on").1.clone());
+                let find = |name: &str| Ok(kept.remove(name).expect("handed on"));
                 trainer.restore(i as u64, find).expect("a state");
             }
             trainer.submit(&[golden.batch(i)]).expect("a step");
@@ -196,16 +173,11 @@ fn three_adamw_steps() {
                 2e-5,
             );
             assert_eq!(step.learning_rate, *rate);
-            state.clear();
-            let take = |name: &str, _: &[usize], numbers: Vec<f32>| {
-                state.push((name.to_owned(), numbers));
-                Ok(())
-            };
-            pollster::block_on(trainer.state(take)).expect("a state");
+            kept = state(&trainer);
         }
         for (parameter, error) in golden.json["f32_param_after"].as_object().expect("errors") {
             let want = floats(&golden.tensors(), &format!("adamw.param.{parameter}"));
-            let got = &state.iter().find(|(n, _)| n == parameter).expect("a parameter").1;
+            let got = &kept[parameter];
             let allowed = tolerance(error.as_f64().expect("a number"), &want);
             let difference = largest_difference(got, &want);
             println!("{name} {parameter}: {difference:.2e} of {allowed:.2e}");

@@ -9,6 +9,7 @@ mod formats;
 mod gguf;
 mod golden;
 mod kernels;
+mod packing;
 mod random;
 mod readme;
 mod schedule;
