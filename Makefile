@@ -49,7 +49,7 @@ lint: ## rustfmt and clippy, natively and for wasm
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	cargo clippy --release --locked -p wgpu-sft-web --target wasm32-unknown-unknown -- -D warnings
 
-test-native: ## all tests on lavapipe
+test-native: build ## all tests on lavapipe; they run the binary too
 	$(call on,$(LAVAPIPE)) $(CARGO_TEST) -- --skip smollm2::
 
 test-swiftshader: ## the kernel cases on SwiftShader's Vulkan driver
