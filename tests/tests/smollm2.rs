@@ -153,7 +153,8 @@ fn logits_and_greedy_answers() {
     }
 }
 
-/// Recorded with PyTorch in f32, gradients included.
+/// Recorded with PyTorch in f32, gradients included. Its embedding gives the padding token's row (2, which ends turns) no
+/// gradient from the input side, ours does: 4e-4 of that norm.
 #[test]
 fn losses_gradients_and_six_adamw_steps() {
     let recorded = json("golden/smollm2/f32weights.json");
