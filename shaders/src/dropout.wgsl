@@ -1,5 +1,5 @@
 // y = x * keep / (1 - probability), or y += that where ACCUMULATE (the backward pass). `keep` is drawn by Philox4x32-10
-// (Salmon et al. 2011) from (seed; column / 4 and module, position, example, step): never from a place in a buffer.
+// (Salmon et al. 2011) from (seed, set apart from the host's streams; column / 4 and module, position, example, step): never from a place in a buffer.
 // x, y [R, C]; position, example [R]. Writes y or adds to it. One invocation: four numbers.
 override ACCUMULATE: bool = false;
 
@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     let t = i / p.width4;
     let counter = vec4<u32>((i % p.width4) | (p.site << 16u), position[t], example[t], step.step);
-    let bits = philox(counter, vec2<u32>(step.seed_low, step.seed_high));
+    let bits = philox(counter, vec2<u32>(step.seed_low, step.seed_high ^ 0x44524f50u));
     let draw = vec4<f32>(bits >> vec4<u32>(8u)) * 5.9604644775390625e-8; // 2^-24
     let kept = select(vec4<f32>(0.0), x[i] / (1.0 - p.probability), draw >= vec4<f32>(p.probability));
     if ACCUMULATE {

@@ -190,8 +190,6 @@ fn losses_gradients_and_six_adamw_steps() {
             1e-3,
         );
     }
-    // Else the first step would add to them.
-    trained.clear_gradients();
     for (i, want) in steps.iter().enumerate() {
         if number(&want["lr"]) != rate {
             // The recorded rates follow no schedule: another trainer goes on at the new one.

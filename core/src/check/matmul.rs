@@ -54,6 +54,8 @@ pub(super) async fn matmul<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
         shape(Tn, F32, Accumulate, (97, 40, 9), (3, 0), 1.0),
         shape(Tn, F32, Write, (7, 13, 10), (0, 1), 1.0),
     ];
+    shapes.push(shape(Nn, Bf16, Accumulate, (5, 12, 2052), (4, 8), 0.5));
+    shapes.push(shape(Nn, F32, Write, (3, 8, 3001), (0, 0), 1.0));
     // One long contraction and, past 65,535 rows, a tall one.
     shapes.push(shape(Nt, F32, Write, (17, 20, 2052), (0, 0), 1.0));
     shapes.push(shape(Nt, F32, Write, (70_001, 4, 4), (0, 0), 1.0));

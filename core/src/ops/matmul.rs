@@ -194,6 +194,10 @@ impl Tile {
     }
 }
 
+/// Terms of one chain of additions in [`Layout::Nn`]: a gradient through the whole vocabulary in a single chain was 2.7e-4
+/// off on SmolLM2, where PyTorch's is 2.5e-6 off.
+const LONGEST_SUM: u32 = 1024;
+
 impl<'a> Matmul<'a> {
     /// `C = op(A)·op(B)` with neither bias nor factor; `rows` of at most `most_rows` is what the batch decides.
     pub fn new(
@@ -232,6 +236,26 @@ impl<'a> Matmul<'a> {
 
     /// Add the product to a plan, cut in this way.
     pub fn record_tile(&self, plan: &mut PlanBuilder, tile: Tile) {
+        if self.layout != Layout::Nn || self.k <= LONGEST_SUM {
+            return self.record_piece(plan, tile);
+        }
+        for first in (0..self.k).step_by(LONGEST_SUM as usize) {
+            let (a, mut b) = (self.a.column(first), self.b);
+            b.offset += first * b.stride;
+            let output = if first == 0 { self.output } else { Output::Accumulate };
+            let k = LONGEST_SUM.min(self.k - first);
+            Self {
+                a,
+                b,
+                k,
+                output,
+                ..*self
+            }
+            .record_piece(plan, tile);
+        }
+    }
+
+    fn record_piece(&self, plan: &mut PlanBuilder, tile: Tile) {
         let inner = |wide: bool, extent: u32| wide && extent.is_multiple_of(4);
         let a_wide = match self.layout {
             // The last vector of a row of A may reach into the row's padding: those rows of C are not stored.

@@ -2,6 +2,9 @@
 
 use crate::random::philox;
 
+/// Sets dropout's draws apart from those of [`crate::random::block`], which begin with the same seed.
+const APART: u32 = 0x4452_4f50;
+
 /// What keys a token's dropout besides its column.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
@@ -19,7 +22,7 @@ pub fn apply(x: &[f64], position: &[u32], example: &[u32], width: usize, key: Ke
     for t in 0..position.len() {
         for c in 0..width {
             let counter = [(c as u32 / 4) | (key.site << 16), position[t], example[t], key.step];
-            let bits = philox([key.seed as u32, (key.seed >> 32) as u32], counter)[c % 4];
+            let bits = philox([key.seed as u32, (key.seed >> 32) as u32 ^ APART], counter)[c % 4];
             let draw = (bits >> 8) as f32 / (1 << 24) as f32;
             y.push(if draw >= probability {
                 x[t * width + c] / f64::from(1.0 - probability)

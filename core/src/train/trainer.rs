@@ -63,6 +63,8 @@ pub struct Trainer {
     staging: Vec<Staging>,
     in_flight: VecDeque<InFlight>,
     diverged: Option<u64>,
+    /// Whether [`Trainer::accumulate`] has left gradients behind.
+    accumulated: bool,
 }
 
 impl Trainer {
@@ -140,6 +142,7 @@ impl Trainer {
             staging,
             in_flight: VecDeque::new(),
             diverged: None,
+            accumulated: false,
         })
     }
 
@@ -181,6 +184,9 @@ impl Trainer {
         let targets: usize = batches.iter().map(|b| b.targets.len()).sum();
         if targets == 0 {
             return Err(Error::data(format!("step {} has no target", self.step + 1)));
+        }
+        if std::mem::take(&mut self.accumulated) {
+            self.clear_gradients();
         }
         let Some(staging) = self.staging.pop() else {
             return Err(Error::Busy);
@@ -306,7 +312,8 @@ impl Trainer {
         self.model.trained_tensor(&self.gradients, name).await
     }
 
-    /// Add the gradients of these micro-batches, without an update, and give the loss sum and correct predictions.
+    /// Compute the gradients of these micro-batches as of one step, without an update, for [`Trainer::gradient`]; give the loss
+    /// sum and correct predictions. The next step starts from none.
     ///
     /// # Errors
     /// [`Error::Data`] when there is no target or a micro-batch does not fit, [`Error::Gpu`] when the device fails.
@@ -315,6 +322,7 @@ impl Trainer {
         if targets == 0 {
             return Err(Error::data("there is no target"));
         }
+        self.accumulated = true;
         self.clear_gradients();
         self.clear_sums();
         let scalars = Scalars {
@@ -339,7 +347,7 @@ impl Trainer {
     }
 
     /// Forget accumulated gradients.
-    pub fn clear_gradients(&self) {
+    fn clear_gradients(&self) {
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         for tensor in &self.gradients {
             encoder.clear_buffer(tensor.buffer(), 0, None);
