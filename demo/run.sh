@@ -35,7 +35,7 @@ evaluate() {
     $sft eval --model "$model" --data $heldout --json "$@" >"$dir/$name.json"
     loss "$name"
 }
-loss() { tr -d '\n' <"$dir/$1.json" | sed 's/.*"loss": *\([0-9.eE+-]*\).*/\1/'; }
+loss() { tr -d '\n' <"$dir/$1.json" | sed 's/.*"loss": *\([0-9.]\{1,6\}\).*/\1/'; }
 
 # answer NAME [--adapter DIR]: greedy answers to the first $asked questions, kept in $dir/NAME.N.txt.
 answer() {
