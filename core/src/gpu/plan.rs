@@ -110,14 +110,12 @@ impl Rows {
 pub enum Grid {
     /// One workgroup for this many rows, folded into two dimensions when there are more than 65,535.
     Linear(u32),
-    /// `x` workgroups across, one down for so many rows, `z` layers.
+    /// `x` workgroups across, one down for so many rows.
     Tiles {
         /// Workgroups across.
         x: u32,
         /// Rows for one workgroup down.
         rows: u32,
-        /// Layers.
-        z: u32,
     },
     /// One workgroup across for so many rows, `y` down: workgroups that run one after another take neighbouring rows.
     Rows {
@@ -139,7 +137,7 @@ impl Grid {
                 let x = groups.min(65_535);
                 [x, groups.div_ceil(x), 1]
             }
-            Self::Tiles { x, rows: per_group, z } => [x, rows.div_ceil(per_group), z],
+            Self::Tiles { x, rows: per_group } => [x, rows.div_ceil(per_group), 1],
             Self::Rows { rows: per_group, y } => [rows.div_ceil(per_group), y, 1],
             Self::Fixed(groups) => groups,
         }

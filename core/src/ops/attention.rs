@@ -125,7 +125,6 @@ pub fn forward(
     let grid = Grid::Tiles {
         x: shape.heads,
         rows: width(family),
-        z: 1,
     };
     plan.dispatch(
         &kernel,
@@ -179,7 +178,6 @@ pub fn backward(
     let grid = |heads| Grid::Tiles {
         x: heads,
         rows: width(family),
-        z: 1,
     };
     let operands = [q, k, v, saved.keys, saved.lse, d_o, d];
     plan.dispatch(

@@ -294,11 +294,7 @@ impl<'a> Matmul<'a> {
             (Layout::Tn, Tile::Blocked { .. }) => Grid::Fixed([self.m.div_ceil(down), columns, 1]),
             (_, Tile::Blocked { .. }) => Grid::Rows { rows: down, y: columns },
             (Layout::Tn, Tile::Tiled { .. }) => Grid::Fixed([columns, self.m.div_ceil(down), 1]),
-            (_, Tile::Tiled { .. }) => Grid::Tiles {
-                x: columns,
-                rows: down,
-                z: 1,
-            },
+            (_, Tile::Tiled { .. }) => Grid::Tiles { x: columns, rows: down },
         };
         let work = 2 * [
             self.n,
