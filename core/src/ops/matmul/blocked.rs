@@ -1,0 +1,115 @@
+//! Register-blocked products: for adapters that run an invocation as a lane of a CPU's vector unit.
+
+use super::Layout;
+use std::fmt::Write;
+
+/// `main` of the register-blocked forms. Rows and columns outside are clamped to the last one inside and not stored;
+/// contraction steps outside are made zero on A's side.
+pub fn main(layout: Layout, m: &str, k: &str, lanes: u32, rows: u32, vectors: u32, broadcast: bool) -> String {
+    let mut s = format!(
+        "\n@compute @workgroup_size({lanes})\nfn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{\n\
+         let m0 = group.x * {rows}u;\n"
+    );
+    // Columns of this lane, clamped for loading.
+    for j in 0..vectors {
+        let _ = writeln!(
+            s,
+            "let n{j} = (group.y * {vectors}u + {j}u) * {}u + lane * 4u;",
+            lanes * 4
+        );
+        match layout {
+            Layout::Nt => {
+                for c in 0..4 {
+                    let _ = writeln!(s, "let b{j}_{c}_row = min(n{j} + {c}u, p.n - 1u) * p.ldb + p.b_offset;");
+                }
+            }
+            _ => {
+                let _ = writeln!(s, "let b{j}_column = min(n{j}, (p.n - 1u) / 4u * 4u);");
+            }
+        }
+    }
+    // A's vectors: with broadcasts each lane loads vectors lane, lane + lanes, …; without, every lane loads them all.
+    let loads = if broadcast { rows.div_ceil(lanes) } else { rows };
+    let vector = |i: u32| {
+        if broadcast {
+            format!("({}u + lane)", i * lanes)
+        } else {
+            format!("{i}u")
+        }
+    };
+    for i in 0..loads {
+        let q = vector(i);
+        let _ = match layout {
+            Layout::Tn => writeln!(
+                s,
+                "let a{i}_step = {q} / {0}u; let a{i}_column = min(m0 + {q} % {0}u * 4u, ({m} - 1u) / 4u * 4u);",
+                rows / 4
+            ),
+            _ => writeln!(s, "let a{i}_row = min(m0 + {q}, {m} - 1u) * p.lda + p.a_offset;"),
+        };
+    }
+    for r in 0..rows {
+        for j in 0..vectors {
+            let _ = writeln!(s, "var c{r}_{j} = vec4<f32>(0.0);");
+        }
+    }
+    let _ = writeln!(s, "for (var k = 0u; k < {k}; k += 4u) {{");
+    for i in 0..loads {
+        let _ = match layout {
+            Layout::Tn => writeln!(
+                s,
+                "let a{i} = select(vec4<f32>(0.0), load_a(min(k + a{i}_step, {k} - 1u) * p.lda + p.a_offset, a{i}_column), \
+                 k + a{i}_step < {k});"
+            ),
+            _ => writeln!(s, "let a{i} = load_a(a{i}_row, k);"),
+        };
+    }
+    for j in 0..vectors {
+        for t in 0..4 {
+            let _ = match layout {
+                Layout::Nt => writeln!(s, "let w{j}_{t} = load_b(b{j}_{t}_row, k);"),
+                _ => writeln!(
+                    s,
+                    "let b{j}_{t} = load_b(min(k + {t}u, p_b_rows - 1u) * p.ldb + p.b_offset, b{j}_column);"
+                ),
+            };
+        }
+        if layout == Layout::Nt {
+            for t in 0..4 {
+                let _ = writeln!(
+                    s,
+                    "let b{j}_{t} = vec4<f32>(w{j}_0[{t}], w{j}_1[{t}], w{j}_2[{t}], w{j}_3[{t}]);"
+                );
+            }
+        }
+    }
+    let a_vector = |q: u32| {
+        if broadcast {
+            format!("subgroupBroadcast(a{}, {}u)", q / lanes, q % lanes)
+        } else {
+            format!("a{q}")
+        }
+    };
+    for q in 0..rows {
+        let _ = writeln!(s, "let v{q} = {};", a_vector(q));
+        for e in 0..4 {
+            // Vector q of A holds four steps of row q, or (TN) four rows of step q / (rows / 4).
+            let (row, step) = if layout == Layout::Tn {
+                (q % (rows / 4) * 4 + e, q / (rows / 4))
+            } else {
+                (q, e)
+            };
+            for j in 0..vectors {
+                let _ = writeln!(s, "c{row}_{j} = fma(vec4<f32>(v{q}[{e}]), b{j}_{step}, c{row}_{j});");
+            }
+        }
+    }
+    s.push_str("}\n");
+    for r in 0..rows {
+        for j in 0..vectors {
+            let _ = writeln!(s, "store(m0 + {r}u, n{j}, c{r}_{j});");
+        }
+    }
+    // With the batch deciding K, B has as many rows as the batch.
+    s.replace("p_b_rows", if layout == Layout::Tn { "rows" } else { "p.b_rows" }) + "}\n"
+}
