@@ -41,7 +41,8 @@ impl Tile {
                 let (rows, vectors) = match rows {
                     0..=4 => (4, 2),
                     5..=16 => (16, 1),
-                    _ => (32, 1),
+                    17..=128 => (32, 1),
+                    _ => (64, 1),
                 };
                 Self::Blocked {
                     lanes,
