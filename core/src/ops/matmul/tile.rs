@@ -37,22 +37,19 @@ impl Tile {
                 down: if rows > 16 { 16 } else { 4 },
                 rows: 4,
             },
-            Family::Subgroup(lanes) => {
-                let (rows, vectors) = fewest(rows);
-                Self::Blocked {
-                    lanes,
-                    rows,
-                    // Columns past the last are computed for nothing.
-                    vectors: vectors.min(columns.div_ceil(4 * lanes)),
-                    broadcast: true,
-                }
-            }
-            Family::Register => Self::Blocked {
-                lanes: 8,
-                rows: if rows > 4 { 8 } else { 4 },
-                vectors: 1,
-                broadcast: false,
-            },
+            Family::Subgroup(lanes) => Self::blocked(lanes, &SUBGROUP_BLOCKS, rows, columns, true),
+            Family::Register => Self::blocked(8, &REGISTER_BLOCKS, rows, columns, false),
+        }
+    }
+
+    fn blocked(lanes: u32, blocks: &[Block], rows: u32, columns: u32, broadcast: bool) -> Self {
+        let (rows, vectors) = fewest(blocks, rows);
+        Self::Blocked {
+            lanes,
+            rows,
+            // Columns past the last would be computed for nothing.
+            vectors: vectors.min(columns.div_ceil(4 * lanes)),
+            broadcast,
         }
     }
 
@@ -67,8 +64,11 @@ impl Tile {
     }
 }
 
-/// Rows and vectors of a block, and how fast it is beside 32 rows: measured on lavapipe, each on sizes that it divides.
-const BLOCKS: [(u32, u32, f64); 7] = [
+/// Rows and vectors of a block, and how fast it is on sizes that it divides, beside the others.
+type Block = (u32, u32, f64);
+
+/// Measured on lavapipe.
+const SUBGROUP_BLOCKS: [Block; 7] = [
     (4, 2, 0.3),
     (8, 4, 0.55),
     (16, 2, 0.8),
@@ -78,10 +78,13 @@ const BLOCKS: [(u32, u32, f64); 7] = [
     (64, 1, 1.1),
 ];
 
+/// Measured on SwiftShader.
+const REGISTER_BLOCKS: [Block; 3] = [(4, 2, 0.6), (8, 2, 0.8), (16, 2, 1.0)];
+
 /// The block that takes the least time for so many rows, those that pad the last block included.
-fn fewest(rows: u32) -> (u32, u32) {
-    let time = |(block, _, speed): &(u32, u32, f64)| f64::from(rows.next_multiple_of(*block)) / speed;
-    let least = BLOCKS.iter().min_by(|a, b| time(a).total_cmp(&time(b)));
+fn fewest(blocks: &[Block], rows: u32) -> (u32, u32) {
+    let time = |(block, _, speed): &Block| f64::from(rows.next_multiple_of(*block)) / speed;
+    let least = blocks.iter().min_by(|a, b| time(a).total_cmp(&time(b)));
     least
         .map(|&(rows, vectors, _)| (rows, vectors))
         .expect("there are blocks")
