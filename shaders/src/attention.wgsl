@@ -2,10 +2,10 @@
 //   s_ij = scale * q_i . k_j,  L_i = log sum_j exp s_ij,  o_i = sum_j exp(s_ij - L_i) v_j
 // q [R, H, S], k and v [*, K, S] inside rows with their own strides and offsets (in vectors of four), range [R] = (first,
 // last), o [R, H, S], lse [R, H]. Query head h reads key head h / (H / K). Writes o and lse.
-// One invocation: one query of one head.
-// A template: a line with `$i` stands for S / 4 lines, one a vector; with `$j` for $J$ lines, one a key; with `$l` for as many
-// lines as a lane loads vectors. `$OF(x, j, i)` is vector i of row j of x: broadcast by the lane that loaded it, where the family
-// has subgroups, which then take their rows together (`lowest`, `highest`), else loaded by each lane.
+// One invocation: $A$ queries of one head. A template: a line with `$a` stands for one line a query, with `$j` for one a key of
+// those that are loaded together, with `$i` for one a vector of a head, with `$l` for one a vector that a lane loads.
+// `$OF(x, j, i)` is vector i of row j of x: from the lane that loaded it where the family has subgroups, whose lanes then walk all
+// their rows together; else each lane loads it.
 struct Params {
     heads: u32,
     group: u32, // H / K
@@ -34,40 +34,41 @@ struct Params {
 @compute @workgroup_size($WIDTH$)
 fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let h = tile.x;
-    let i = min(tile.y * $WIDTH$u + lane, rows - 1u);
-    let q_at = i * p.q_stride + p.q_offset + h * $V$u;
     let k_at = p.k_offset + h / p.group * $V$u;
     let v_at = p.v_offset + h / p.group * $V$u;
-    let q$i = q[q_at + $iu] * p.scale;
-    var o$i = vec4<f32>(0.0);
-    var peak = -1e30;
-    var sum = 0.0;
-    let keys = range[i];
-    let last = $HIGHEST$(keys.y);
-    for (var j = $LOWEST$(keys.x); j < last; j += $J$u) {
+    let i$a = (tile.y * $A$u + $au) * $WIDTH$u + lane;
+    let mine$a = min(i$a, rows - 1u);
+    let keys$a = range[mine$a];
+    let q$a_at = mine$a * p.q_stride + p.q_offset + h * $V$u;
+    let q$a_$i = q[q$a_at + $iu] * p.scale;
+    var o$a_$i = vec4<f32>(0.0);
+    var peak$a = -1e30;
+    var sum$a = 0.0;
+    var first = keys0.x;
+    var last = keys0.y;
+    first = min(first, keys$a.x);
+    last = max(last, keys$a.y);
+    last = $HIGHEST$(last);
+    for (var j = $LOWEST$(first); j < last; j += $J$u) {
         let key$j = min(j + $ju, last - 1u);
         let kj$j = key$j * p.k_stride + k_at;
         let vj$j = key$j * p.v_stride + v_at;
         let k_$j_$l = k[kj$j + $LOADED$];
         let v_$j_$l = v[vj$j + $LOADED$];
-        var d$j = vec4<f32>(0.0);
-        d$j = fma(q$i, $OF(k, $j, $i), d$j);
-        let seen$j = j + $ju >= keys.x && j + $ju < keys.y;
-        let s$j = select(-1e30, (d$j.x + d$j.y) + (d$j.z + d$j.w), seen$j);
-        var top = peak;
-        top = max(top, s$j);
-        let shrink = exp(peak - top);
-        peak = top;
-        let w$j = select(0.0, exp(s$j - top), seen$j);
-        sum *= shrink;
-        sum += w$j;
-        o$i *= shrink;
-        o$i = fma(vec4<f32>(w$j), $OF(v, $j, $i), o$i);
+        var d$a_$j = vec4<f32>(0.0);
+        d$a_$j = fma(q$a_$i, $OF(k, $j, $i), d$a_$j);
+        let seen$a_$j = j + $ju >= keys$a.x && j + $ju < keys$a.y;
+        let s$a_$j = select(-1e30, (d$a_$j.x + d$a_$j.y) + (d$a_$j.z + d$a_$j.w), seen$a_$j);
+        var top$a = peak$a;
+        top$a = max(top$a, s$a_$j);
+        let shrink$a = exp(peak$a - top$a);
+        peak$a = top$a;
+        let w$a_$j = select(0.0, exp(s$a_$j - top$a), seen$a_$j);
+        sum$a *= shrink$a;
+        sum$a += w$a_$j;
+        o$a_$i *= shrink$a;
+        o$a_$i = fma(vec4<f32>(w$a_$j), $OF(v, $j, $i), o$a_$i);
     }
-    if tile.y * $WIDTH$u + lane >= rows {
-        return;
-    }
-    let at = (i * p.heads + h) * $V$u;
-    o[at + $iu] = o$i / sum;
-    lse[i * p.heads + h] = peak + log(sum);
+    if i$a < rows { o[(i$a * p.heads + h) * $V$u + $iu] = o$a_$i / sum$a; }
+    if i$a < rows { lse[i$a * p.heads + h] = peak$a + log(sum$a); }
 }

@@ -1,8 +1,8 @@
 // Gradients of attention in its keys and values, over the queries i of the key's range and the query heads of its group:
 //   dv_j = sum_i p_ij do_i,   dk_j = scale * sum_i p_ij (do_i . v_j - delta_i) q_i
 // q, k, v, lse as in attention.wgsl; range [R] = (first, last) query of each key; do [R, H, S], delta [R, H];
-// dk and dv in rows of one tensor. Writes dk and dv. One invocation: one key of one key head.
-// A template as attention.wgsl, its rows being queries.
+// dk and dv in rows of one tensor. Writes dk and dv. One invocation: $A$ keys of one key head.
+// A template as attention.wgsl, with keys in the place of queries, and queries in the place of keys.
 struct Params {
     heads: u32,
     group: u32, // H / K
@@ -32,16 +32,21 @@ struct Params {
 @compute @workgroup_size($WIDTH$)
 fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let h = tile.x;
-    let j = min(tile.y * $WIDTH$u + lane, rows - 1u);
-    let k_at = j * p.k_stride + p.k_offset + h * $V$u;
-    let v_at = j * p.v_stride + p.v_offset + h * $V$u;
-    let k$i = k[k_at + $iu] * p.scale;
-    let v$i = v[v_at + $iu];
-    var dk$i = vec4<f32>(0.0);
-    var dv$i = vec4<f32>(0.0);
-    let queries = range[j];
-    let first = $LOWEST$(queries.x);
-    let last = $HIGHEST$(queries.y);
+    let j$a = (tile.y * $A$u + $au) * $WIDTH$u + lane;
+    let mine$a = min(j$a, rows - 1u);
+    let queries$a = range[mine$a];
+    let k$a_at = mine$a * p.k_stride + p.k_offset + h * $V$u;
+    let v$a_at = mine$a * p.v_stride + p.v_offset + h * $V$u;
+    let k$a_$i = k[k$a_at + $iu] * p.scale;
+    let v$a_$i = v[v$a_at + $iu];
+    var dk$a_$i = vec4<f32>(0.0);
+    var dv$a_$i = vec4<f32>(0.0);
+    var first = queries0.x;
+    var last = queries0.y;
+    first = min(first, queries$a.x);
+    last = max(last, queries$a.y);
+    first = $LOWEST$(first);
+    last = $HIGHEST$(last);
     for (var g = 0u; g < p.group; g++) {
         let head = h * p.group + g;
         for (var i = first; i < last; i += $J$u) {
@@ -50,25 +55,21 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
             let oi$j = (query$j * p.heads + head) * $V$u;
             let q_$j_$l = q[qi$j + $LOADED$];
             let d_o_$j_$l = d_o[oi$j + $LOADED$];
-            var d$j = vec4<f32>(0.0);
-            var e$j = vec4<f32>(0.0);
-            d$j = fma(k$i, $OF(q, $j, $i), d$j);
-            e$j = fma(v$i, $OF(d_o, $j, $i), e$j);
-            let s$j = (d$j.x + d$j.y) + (d$j.z + d$j.w);
-            let dp$j = (e$j.x + e$j.y) + (e$j.z + e$j.w);
-            let seen$j = i + $ju >= queries.x && i + $ju < queries.y;
             let l$j = lse_delta[query$j * p.heads + head];
             let delta$j = lse_delta[p.delta_offset + query$j * p.heads + head];
-            let w$j = select(0.0, exp(min(s$j - l$j, 0.0)), seen$j);
-            let ds$j = w$j * (dp$j - delta$j) * p.scale;
-            dv$i = fma(vec4<f32>(w$j), $OF(d_o, $j, $i), dv$i);
-            dk$i = fma(vec4<f32>(ds$j), $OF(q, $j, $i), dk$i);
+            var d$a_$j = vec4<f32>(0.0);
+            var e$a_$j = vec4<f32>(0.0);
+            d$a_$j = fma(k$a_$i, $OF(q, $j, $i), d$a_$j);
+            e$a_$j = fma(v$a_$i, $OF(d_o, $j, $i), e$a_$j);
+            let s$a_$j = (d$a_$j.x + d$a_$j.y) + (d$a_$j.z + d$a_$j.w);
+            let dp$a_$j = (e$a_$j.x + e$a_$j.y) + (e$a_$j.z + e$a_$j.w);
+            let seen$a_$j = i + $ju >= queries$a.x && i + $ju < queries$a.y;
+            let w$a_$j = select(0.0, exp(min(s$a_$j - l$j, 0.0)), seen$a_$j);
+            let ds$a_$j = w$a_$j * (dp$a_$j - delta$j) * p.scale;
+            dv$a_$i = fma(vec4<f32>(w$a_$j), $OF(d_o, $j, $i), dv$a_$i);
+            dk$a_$i = fma(vec4<f32>(ds$a_$j), $OF(q, $j, $i), dk$a_$i);
         }
     }
-    if tile.y * $WIDTH$u + lane >= rows {
-        return;
-    }
-    let at = j * p.d_stride + h * $V$u;
-    dkv[at + p.dk_offset + $iu] = dk$i;
-    dkv[at + p.dv_offset + $iu] = dv$i;
+    if j$a < rows { dkv[j$a * p.d_stride + p.dk_offset + h * $V$u + $iu] = dk$a_$i; }
+    if j$a < rows { dkv[j$a * p.d_stride + p.dv_offset + h * $V$u + $iu] = dv$a_$i; }
 }

@@ -1,7 +1,7 @@
 // Gradient of attention in its queries, with p_ij = exp(s_ij - L_i) recomputed:
 //   dq_i = scale * sum_j p_ij (do_i . v_j - delta_i) k_j
 // q, k, v, range, lse as in attention.wgsl; do [R, H, S], delta [R, H]; dq in rows like q's. Writes dq.
-// One invocation: one query of one head. A template as attention.wgsl.
+// One invocation: $A$ queries of one head. A template as attention.wgsl.
 struct Params {
     heads: u32,
     group: u32, // H / K
@@ -31,37 +31,38 @@ struct Params {
 @compute @workgroup_size($WIDTH$)
 fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let h = tile.x;
-    let i = min(tile.y * $WIDTH$u + lane, rows - 1u);
-    let q_at = i * p.q_stride + p.q_offset + h * $V$u;
-    let o_at = (i * p.heads + h) * $V$u;
     let k_at = p.k_offset + h / p.group * $V$u;
     let v_at = p.v_offset + h / p.group * $V$u;
-    let q$i = q[q_at + $iu] * p.scale;
-    let do$i = d_o[o_at + $iu];
-    var dq$i = vec4<f32>(0.0);
-    let l = lse_delta[i * p.heads + h];
-    let delta = lse_delta[p.delta_offset + i * p.heads + h];
-    let keys = range[i];
-    let last = $HIGHEST$(keys.y);
-    for (var j = $LOWEST$(keys.x); j < last; j += $J$u) {
+    let i$a = (tile.y * $A$u + $au) * $WIDTH$u + lane;
+    let mine$a = min(i$a, rows - 1u);
+    let keys$a = range[mine$a];
+    let q$a_at = mine$a * p.q_stride + p.q_offset + h * $V$u;
+    let o$a_at = (mine$a * p.heads + h) * $V$u;
+    let q$a_$i = q[q$a_at + $iu] * p.scale;
+    let do$a_$i = d_o[o$a_at + $iu];
+    var dq$a_$i = vec4<f32>(0.0);
+    let l$a = lse_delta[mine$a * p.heads + h];
+    let delta$a = lse_delta[p.delta_offset + mine$a * p.heads + h];
+    var first = keys0.x;
+    var last = keys0.y;
+    first = min(first, keys$a.x);
+    last = max(last, keys$a.y);
+    last = $HIGHEST$(last);
+    for (var j = $LOWEST$(first); j < last; j += $J$u) {
         let key$j = min(j + $ju, last - 1u);
         let kj$j = key$j * p.k_stride + k_at;
         let vj$j = key$j * p.v_stride + v_at;
         let k_$j_$l = k[kj$j + $LOADED$];
         let v_$j_$l = v[vj$j + $LOADED$];
-        var d$j = vec4<f32>(0.0);
-        var e$j = vec4<f32>(0.0);
-        d$j = fma(q$i, $OF(k, $j, $i), d$j);
-        e$j = fma(do$i, $OF(v, $j, $i), e$j);
-        let s$j = (d$j.x + d$j.y) + (d$j.z + d$j.w);
-        let dp$j = (e$j.x + e$j.y) + (e$j.z + e$j.w);
-        let seen$j = j + $ju >= keys.x && j + $ju < keys.y;
-        let ds$j = select(0.0, exp(min(s$j - l, 0.0)) * (dp$j - delta) * p.scale, seen$j);
-        dq$i = fma(vec4<f32>(ds$j), $OF(k, $j, $i), dq$i);
+        var d$a_$j = vec4<f32>(0.0);
+        var e$a_$j = vec4<f32>(0.0);
+        d$a_$j = fma(q$a_$i, $OF(k, $j, $i), d$a_$j);
+        e$a_$j = fma(do$a_$i, $OF(v, $j, $i), e$a_$j);
+        let s$a_$j = (d$a_$j.x + d$a_$j.y) + (d$a_$j.z + d$a_$j.w);
+        let dp$a_$j = (e$a_$j.x + e$a_$j.y) + (e$a_$j.z + e$a_$j.w);
+        let seen$a_$j = j + $ju >= keys$a.x && j + $ju < keys$a.y;
+        let ds$a_$j = select(0.0, exp(min(s$a_$j - l$a, 0.0)) * (dp$a_$j - delta$a) * p.scale, seen$a_$j);
+        dq$a_$i = fma(vec4<f32>(ds$a_$j), $OF(k, $j, $i), dq$a_$i);
     }
-    if tile.y * $WIDTH$u + lane >= rows {
-        return;
-    }
-    let at = i * p.d_stride + p.dq_offset + h * $V$u;
-    dq[at + $iu] = dq$i;
+    if i$a < rows { dq[i$a * p.d_stride + p.dq_offset + h * $V$u + $iu] = dq$a_$i; }
 }

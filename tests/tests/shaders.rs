@@ -54,7 +54,9 @@ fn expansions(stem: &str, text: &str) -> Vec<(Family, Kernel)> {
     let mut kernels = Vec::new();
     for family in FAMILIES {
         let tiles = BTreeMap::from_iter(
-            [1, 4, 5, 16, 17, 4096].map(|rows| (format!("{:?}", Tile::pick(family, rows)), Tile::pick(family, rows))),
+            [4, 8, 16, 24, 32, 48, 4096]
+                .map(|rows| Tile::pick(family, rows, 4096))
+                .map(|tile| (format!("{tile:?}"), tile)),
         );
         for tile in tiles.into_values() {
             for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {

@@ -3,6 +3,10 @@
 use crate::gpu::{Family, Grid, Kernel, PlanBuilder, Rows, Tensor, params};
 use wgpu_sft_shaders::{ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q, ATTENTION_DELTA};
 
+const FORWARD: &str = "attention";
+const BACKWARD_Q: &str = "attention_backward_q";
+const BACKWARD_KV: &str = "attention_backward_kv";
+
 /// Head counts and where queries, keys and values lie in their tensors' rows, in numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
@@ -87,24 +91,24 @@ pub fn kernel(label: &'static str, template: &'static str, head_dim: u32, family
     let vectors = head_dim / 4;
     let lanes = width(family);
     let broadcast = matches!(family, Family::Subgroup(_));
-    // Enough multiplications between two rows' loads, and text that compiles quickly.
-    let rows = (64 / vectors).clamp(1, 4);
+    let (mine, rows) = (own_rows(label, head_dim, family), if vectors > 32 { 1 } else { 2 });
     let loads = if broadcast { vectors.div_ceil(lanes) } else { 0 };
     let (lowest, highest) = if broadcast {
         ("subgroupMin", "subgroupMax")
     } else {
         ("", "")
     };
-    let mut text = String::with_capacity(template.len() * 16);
+    let mut text = String::with_capacity(template.len() * 32);
     for line in template.lines().filter(|l| !l.starts_with("//")) {
         let line = line
             .replace("$V$", &vectors.to_string())
+            .replace("$A$", &mine.to_string())
             .replace("$J$", &rows.to_string())
             .replace("$WIDTH$", &lanes.to_string())
             .replace("$LOWEST$", lowest)
             .replace("$HIGHEST$", highest);
         let mut lines = Vec::new();
-        for line in repeat(vec![line], "$j", rows) {
+        for line in repeat(repeat(vec![line], "$a", mine), "$j", rows) {
             for (l, line) in repeat(vec![line], "$l", loads).into_iter().enumerate() {
                 let loaded = format!("min({}u + lane, {}u)", l as u32 * lanes, vectors - 1);
                 lines.push(line.replace("$LOADED$", &loaded));
@@ -119,6 +123,16 @@ pub fn kernel(label: &'static str, template: &'static str, head_dim: u32, family
         label: format!("{label} {head_dim}"),
         source: text.into(),
         constants: vec![],
+    }
+}
+
+/// Queries or keys of one invocation: each row that it loads serves all of them. A key has twice the sums of a query.
+fn own_rows(label: &str, head_dim: u32, family: Family) -> u32 {
+    let most = if label == BACKWARD_KV { 2 } else { 4 };
+    if family.is_cpu() {
+        (256 / head_dim).clamp(1, most)
+    } else {
+        1
     }
 }
 
@@ -157,6 +171,11 @@ fn row_vectors(line: &str, lanes: Option<u32>) -> String {
 }
 
 /// Queries or keys in a workgroup.
+fn block(label: &str, head_dim: u32, family: Family) -> u32 {
+    own_rows(label, head_dim, family) * width(family)
+}
+
+/// Invocations in a workgroup.
 fn width(family: Family) -> u32 {
     match family {
         Family::Tiled => 64,
@@ -176,10 +195,10 @@ pub fn forward(
     most: u32,
 ) {
     let family = plan.gpu().family();
-    let kernel = kernel("attention", ATTENTION, shape.head_dim, family);
+    let kernel = kernel(FORWARD, ATTENTION, shape.head_dim, family);
     let grid = Grid::Tiles {
         x: shape.heads,
-        rows: width(family),
+        rows: block(FORWARD, shape.head_dim, family),
     };
     plan.dispatch(
         &kernel,
@@ -228,29 +247,29 @@ pub fn backward(
         0,
     );
 
-    let queries = kernel("attention_backward_q", ATTENTION_BACKWARD_Q, shape.head_dim, family);
+    let queries = kernel(BACKWARD_Q, ATTENTION_BACKWARD_Q, shape.head_dim, family);
     let params = Params::new(shape, d_shape, saved.delta_offset);
-    let grid = |heads| Grid::Tiles {
+    let grid = |heads, label| Grid::Tiles {
         x: heads,
-        rows: width(family),
+        rows: block(label, shape.head_dim, family),
     };
     let operands = [q, k, v, saved.keys, saved.lse, d_o, d];
     plan.dispatch(
         &queries,
         &params,
         tokens,
-        grid(shape.heads),
+        grid(shape.heads, BACKWARD_Q),
         &operands,
         2 * shape.work(most),
     );
 
-    let keys = kernel("attention_backward_kv", ATTENTION_BACKWARD_KV, shape.head_dim, family);
+    let keys = kernel(BACKWARD_KV, ATTENTION_BACKWARD_KV, shape.head_dim, family);
     let operands = [q, k, v, saved.queries, saved.lse, d_o, d];
     plan.dispatch(
         &keys,
         &params,
         tokens,
-        grid(shape.kv_heads),
+        grid(shape.kv_heads, BACKWARD_KV),
         &operands,
         2 * shape.work(most),
     );

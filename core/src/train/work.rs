@@ -57,7 +57,8 @@ pub fn products(config: &ModelConfig, lora: Option<&LoraConfig>, tokens: u32, ta
     linear(targets, [size(config.vocab_size), c], true, full);
     if let Some(lora) = lora {
         for module in lora.adapter_config(None).modules(config)? {
-            let onward = !(module.path.starts_with("model.layers.0.self_attn.") && !module.path.ends_with(".o_proj"));
+            let first = module.path.starts_with("model.layers.0.self_attn.");
+            let onward = !first || module.path.ends_with(".o_proj");
             linear(tokens, [size(lora.r), size(module.in_features)], onward, true);
             linear(tokens, [size(module.out_features), size(lora.r)], true, true);
         }
