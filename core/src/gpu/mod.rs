@@ -238,12 +238,26 @@ impl Scope {
     /// # Errors
     /// [`Error::Gpu`] with what the driver said.
     pub async fn finish(self) -> Result<()> {
+        let doing = self.doing.clone();
+        match self.fits().await? {
+            true => Ok(()),
+            false => Err(Error::gpu(doing, "the device is out of memory")),
+        }
+    }
+
+    /// Whether there was memory for everything.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] with what the driver said, where it is about anything else.
+    pub(crate) async fn fits(self) -> Result<bool> {
         // Innermost first.
         let (validation, memory, internal) = (self.validation.pop(), self.memory.pop(), self.internal.pop());
-        let caught = [validation.await, memory.await, internal.await];
-        match caught.iter().flatten().next() {
-            Some(error) => Err(Error::gpu(self.doing, one_line(error))),
-            None => Ok(()),
+        let (validation, memory, internal) = (validation.await, memory.await, internal.await);
+        // What uses a buffer that could not be made is not valid either.
+        match validation.or(internal) {
+            _ if memory.is_some() => Ok(false),
+            Some(error) => Err(Error::gpu(self.doing, one_line(&error))),
+            None => Ok(true),
         }
     }
 }

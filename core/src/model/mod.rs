@@ -9,6 +9,7 @@ pub mod init;
 mod linear;
 mod pass;
 mod rope;
+mod upload;
 mod weights;
 
 pub(crate) use activations::{Needs, Purpose, plan as plan_activations};

@@ -6,5 +6,5 @@ pub mod memory;
 pub mod schedule;
 mod trainer;
 
-pub use config::{LINEAR_MODULES, LoraConfig, Method, TrainConfig, WeightDecayOn};
+pub use config::{LINEAR_MODULES, LoraConfig, Method, Recompute, TrainConfig, WeightDecayOn};
 pub use trainer::{StepMetrics, Trainer};

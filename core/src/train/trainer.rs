@@ -1,10 +1,10 @@
 //! The training loop's device side: one optimizer step at a time.
 
-use super::{TrainConfig, WeightDecayOn, schedule};
+use super::{Recompute, TrainConfig, WeightDecayOn, schedule};
 use crate::data::{Example, MicroBatch};
 use crate::eval::{self, EvalMetrics};
 use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor};
-use crate::model::{Model, Pass, Purpose};
+use crate::model::{Flat, Model, Pass, Purpose};
 use crate::ops::{adamw, gradient_norm, loss_sum::METRICS};
 use crate::{Error, Result};
 use std::collections::VecDeque;
@@ -67,6 +67,45 @@ pub struct Trainer {
     accumulated: bool,
 }
 
+/// What a trainer allocates beside the model.
+struct Buffers {
+    pass: Pass,
+    gradients: Vec<Tensor>,
+    moments: [Vec<Tensor>; 2],
+    /// Of training, of evaluation.
+    metrics: [Tensor; 2],
+    /// See [`Flat::runs`].
+    runs: Vec<(usize, u64, u64, bool)>,
+    partial_sums: Tensor,
+}
+
+impl Buffers {
+    /// None where the device refuses the memory.
+    async fn new(model: &Model, flat: &Flat, capacity: u32, recompute: bool) -> Result<Option<Self>> {
+        let gpu = model.gpu();
+        let scope = gpu.scope("allocating for training");
+        let pass = Pass::new(model, Purpose::training(recompute), capacity, capacity)?;
+        let runs = flat.runs(gpu.max_binding());
+        let partial = runs.iter().map(|r| gradient_norm::partials(r.2)).sum();
+        let buffers = Self {
+            pass,
+            gradients: flat.like(gpu, "gradients"),
+            moments: ["first moments", "second moments"].map(|label| flat.like(gpu, label)),
+            metrics: [Pass::metrics(gpu), Pass::metrics(gpu)],
+            runs,
+            partial_sums: gpu.tensor("partial sums", partial, Default::default()),
+        };
+        if scope.fits().await? {
+            return Ok(Some(buffers));
+        }
+        drop(buffers);
+        // Buffers that were written to are held until a submit.
+        gpu.queue().submit([]);
+        gpu.wait("allocating for training", None)?;
+        Ok(None)
+    }
+}
+
 impl Trainer {
     /// For a run of `total_steps` steps cut into micro-batches of at most `capacity` tokens.
     ///
@@ -82,15 +121,22 @@ impl Trainer {
                 "the model has no adapter, and was not loaded to be trained",
             ));
         };
-        let scope = gpu.scope("allocating for training");
-        let pass = Pass::new(&model, Purpose::Training, capacity, capacity)?;
-        let gradients = flat.like(&gpu, "gradients");
-        let moments = ["first moments", "second moments"].map(|label| flat.like(&gpu, label));
-        let (metrics, eval_metrics) = (Pass::metrics(&gpu), Pass::metrics(&gpu));
-        let runs = flat.runs(gpu.max_binding());
-        let partial: u64 = runs.iter().map(|r| gradient_norm::partials(r.2)).sum();
-        let partial_sums = gpu.tensor("partial sums", partial, Default::default());
-        scope.finish().await?;
+        let buffers = match Buffers::new(&model, flat, capacity, config.recompute == Recompute::On).await? {
+            None if config.recompute == Recompute::Auto => Buffers::new(&model, flat, capacity, true).await?,
+            given => given,
+        };
+        let Some(Buffers {
+            pass,
+            gradients,
+            moments,
+            metrics: [metrics, eval_metrics],
+            runs,
+            partial_sums,
+        }) = buffers
+        else {
+            let why = "the device is out of memory: use smaller micro-batches (--micro-batch-tokens) or shorter rows";
+            return Err(Error::gpu("allocating for training", why));
+        };
 
         let gradient = |slot: usize| Some(flat.at(&gradients, slot));
         let mut plan = PlanBuilder::new(&gpu, "micro-batch");
@@ -144,6 +190,11 @@ impl Trainer {
             diverged: None,
             accumulated: false,
         })
+    }
+
+    /// Whether the backward pass computes activations once more: as set, or because memory was refused otherwise.
+    pub fn recomputes(&self) -> bool {
+        self.pass.recomputes()
     }
 
     /// Steps submitted so far.

@@ -257,3 +257,74 @@ fn what_the_step_computes_does_not_depend_on_the_micro_batch() {
         assert!((one - many).abs() < 1e-5 * one, "{one} and {many}");
     }
 }
+
+#[test]
+fn a_memory_limit_is_kept_by_recomputing() {
+    let bench = Bench::new();
+    let tokens = ["--micro-batch-tokens", "4096", "--max-steps", "4", "--save-steps", "2"];
+    let with = |folder: &str, more: &[&str]| bench.train(folder, &[&tokens[..], more].concat()).fine();
+    let kept = with("kept", &[]);
+    assert!(!kept.contains("recomputed"), "{kept}");
+    for (folder, more) in [("on", ["--recompute", "on"]), ("limited", ["--memory-limit", "24MiB"])] {
+        let out = with(folder, &more);
+        assert!(out.contains(", recomputed), largest binding"), "{out}");
+        bench.assert_same("kept", folder, &["adapter_model.safetensors"]);
+    }
+    // It is not part of what the run is.
+    bench.copy("kept/checkpoint-2", "half/checkpoint-2");
+    fs::copy(bench.path("kept/metrics.jsonl"), bench.path("half/metrics.jsonl")).unwrap();
+    with("half", &["--resume", "--recompute", "on"]);
+    bench.assert_same("kept", "half", &["adapter_model.safetensors"]);
+    // Micro-batches that are not set are made smaller.
+    let whole = bench.train("small", &["--dry-run"]).fine();
+    assert!(whole.contains(" 88 tokens at once"), "{whole}");
+    let out = bench.train("small", &["--dry-run", "--memory-limit", "650 kB"]).fine();
+    assert!(
+        out.contains("recomputed") && out.contains(" 44 tokens at once"),
+        "{out}"
+    );
+}
+
+/// A CPU adapter's memory is the process's, which can be kept short: of 3 GB for a plan that has 3.4 GB.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_that_is_refused_is_saved_by_recomputing() {
+    let bench = Bench::new();
+    let config = json!({
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 256,
+        "num_hidden_layers": 24, "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 256,
+        "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000, "tie_word_embeddings": true,
+        "hidden_act": "silu"
+    });
+    bench.write("config.json", &config.to_string());
+    bench
+        .run(&["init", "--config", "config.json", "--output-dir", "model"])
+        .fine();
+    let arguments = [
+        &training("model", "out")[..],
+        &[
+            "--max-steps",
+            "1",
+            "--micro-batch-tokens",
+            "32768",
+            "--device",
+            "llvmpipe",
+        ],
+    ]
+    .concat();
+    let limited = |more: &[&str]| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "ulimit -v 3000000; exec \"$@\"", "sh"]);
+        let command = command.arg(binary()).args(&arguments).args(more);
+        let output = command.current_dir(bench.folder.path()).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, err) = limited(&["--recompute", "off"]);
+    assert!(code == Some(2) && err.contains("out of memory"), "{code:?} {err}");
+    let (code, out, err) = limited(&[]);
+    assert!(
+        code == Some(0) && out.contains("activations are recomputed"),
+        "{code:?} {out} {err}"
+    );
+}
