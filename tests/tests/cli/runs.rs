@@ -313,7 +313,7 @@ fn memory_that_is_refused_is_saved_by_recomputing() {
     ]
     .concat();
     let limited = |more: &[&str]| {
-        let mut command = std::process::Command::new("sh");
+        let mut command = Command::new("sh");
         command.args(["-c", "ulimit -v 3000000; exec \"$@\"", "sh"]);
         let command = command.arg(binary()).args(&arguments).args(more);
         let output = command.current_dir(bench.folder.path()).output().unwrap();
