@@ -244,6 +244,9 @@ impl<'a> Matmul<'a> {
         let mut tensors = vec![self.a.tensor, self.b.tensor, self.c.tensor];
         tensors.extend(self.bias);
         tensors.extend(self.add);
-        plan.dispatch(&kernel(&form), &params, self.rows, grid, &tensors, work);
+        let mut kernel = kernel(&form);
+        let inner = if self.layout == Layout::Tn { self.m } else { self.k };
+        kernel.label += &format!(" {}x{inner}", self.n);
+        plan.dispatch(&kernel, &params, self.rows, grid, &tensors, work);
     }
 }
