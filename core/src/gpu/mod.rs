@@ -18,7 +18,8 @@ pub(crate) use read::{Pending, Staging};
 pub use tensor::{Storage, Tensor};
 
 use crate::{Error, Result};
-use std::{collections::HashMap, sync::Arc, sync::Mutex};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, atomic::AtomicUsize};
 
 /// How to choose and open an adapter.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +51,8 @@ struct Inner {
     may_block: bool,
     pipelines: Mutex<HashMap<String, Arc<kernel::Pipeline>>>,
     memory: Memory,
+    /// Bytes of large writes since they were last submitted.
+    written: AtomicUsize,
     submitted: Submitted,
     /// The first error of our own device that no scope caught.
     failure: Arc<Mutex<Option<String>>>,
@@ -176,6 +179,7 @@ impl Gpu {
                 may_block,
                 pipelines: Mutex::default(),
                 memory: Memory::default(),
+                written: AtomicUsize::new(0),
                 submitted: Submitted::default(),
                 failure: Arc::default(),
             }),

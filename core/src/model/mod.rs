@@ -7,6 +7,7 @@ mod generate;
 mod head;
 pub mod init;
 mod linear;
+mod loader;
 mod pass;
 mod rope;
 mod upload;
@@ -25,7 +26,7 @@ use crate::formats::peft::AdapterConfig;
 use crate::gpu::{Gpu, Storage, Tensor};
 use crate::{Error, Result};
 use linear::Linear;
-use weights::Loader;
+use loader::Loader;
 
 /// A language model on a device.
 pub struct Model {

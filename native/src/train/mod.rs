@@ -294,8 +294,9 @@ impl Job {
     }
 
     /// Put the model on the device, ready for its first step.
-    fn trainer(&self) -> Result<Trainer> {
+    fn trainer(&mut self) -> Result<Trainer> {
         let mut model = self.source.load(&self.gpu, self.usage, self.quiet())?;
+        self.source.forget_weights();
         if self.config.method == Method::Lora {
             model.add_adapter(&self.config.lora.adapter_config(None), self.config.seed)?;
         }
