@@ -132,6 +132,9 @@ settings! {
     /// Kernel family instead of the one that suits the adapter: tiled, subgroup or register
     #[arg(long, value_name = "FAMILY", help_heading = "Device")]
     kernels: String,
+    /// Keep the run-time checks that are left out of shaders (bounds, loops): slower, for hunting bugs
+    #[arg(long, num_args = 0, default_missing_value = "true", help_heading = "Device")]
+    checked: bool,
     /// Store frozen weights as f32, f16 or bf16 [default: as the file does; f32 if it is quantised]
     #[arg(long, value_name = "DTYPE", help_heading = "Device")]
     dtype: String,
@@ -288,6 +291,7 @@ impl Settings {
             save_steps: Some(self.save_steps()),
             recompute: Some(self.recompute.clone().unwrap_or_else(|| "auto".to_owned())),
             quiet: Some(self.quiet.unwrap_or(false)),
+            checked: Some(self.checked.unwrap_or(false)),
             ..self.clone()
         };
         toml::to_string(&filled).context("these settings have no TOML form")

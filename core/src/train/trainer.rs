@@ -9,7 +9,7 @@ use crate::ops::{adamw, gradient_norm, loss_sum::METRICS};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 
-/// Steps that may be in flight.
+/// Steps that may be in flight; and micro-batches, where this crate may block until one has ended.
 const IN_FLIGHT: usize = 2;
 
 /// What one optimizer step did.
@@ -29,6 +29,9 @@ pub struct StepMetrics {
     pub grad_norm: f64,
     /// The learning rate that was used.
     pub learning_rate: f64,
+    /// Operations of the step as [`Plan::work`] estimates them: over the seconds it took, they are what
+    /// [`Gpu::set_speed`] wants to know.
+    pub work: u64,
 }
 
 impl StepMetrics {
@@ -62,6 +65,8 @@ pub struct Trainer {
     eval: Plan,
     staging: Vec<Staging>,
     in_flight: VecDeque<InFlight>,
+    /// The last two micro-batches that were submitted.
+    micro_batches: VecDeque<wgpu::SubmissionIndex>,
     diverged: Option<u64>,
     /// Whether [`Trainer::accumulate`] has left gradients behind.
     accumulated: bool,
@@ -187,6 +192,7 @@ impl Trainer {
             eval,
             staging,
             in_flight: VecDeque::new(),
+            micro_batches: VecDeque::new(),
             diverged: None,
             accumulated: false,
         })
@@ -223,7 +229,8 @@ impl Trainer {
         self.config.learning_rate() * kind.factor(done, self.warmup, self.total_steps)
     }
 
-    /// Submit one optimizer step over these micro-batches. Returns at once.
+    /// Submit one optimizer step over these micro-batches. Returns as soon as no more than two of them are left to be done or,
+    /// on a caller's device, at once.
     ///
     /// # Errors
     /// [`Error::Busy`] when two steps are in flight; [`Error::Data`] when there is no target in the step, or a micro-batch
@@ -286,8 +293,7 @@ impl Trainer {
         let (scalars, learning_rate) = (self.scalars(targets), self.learning_rate(self.step));
         let step = self.step + 1;
         for batch in batches {
-            let counts = self.pass.upload(batch)?;
-            self.micro.run(&counts, &scalars);
+            self.run_micro_batch(batch, &scalars)?;
         }
         self.update.run(&Counts::default(), &scalars);
         self.step = step;
@@ -299,7 +305,20 @@ impl Trainer {
             tokens: batches.iter().map(|b| b.tokens.len() as u64).sum(),
             grad_norm: 0.0,
             learning_rate,
+            work: self.micro.work() * batches.len() as u64 + self.update.work(),
         })
+    }
+
+    /// Submit one micro-batch, once no more than one is before it where this crate may block.
+    fn run_micro_batch(&mut self, batch: &MicroBatch, scalars: &Scalars) -> Result<()> {
+        if self.micro_batches.len() >= IN_FLIGHT
+            && let Some(oldest) = self.micro_batches.pop_front()
+        {
+            self.gpu.wait("waiting for a micro-batch", Some(oldest))?;
+        }
+        let counts = self.pass.upload(batch)?;
+        self.micro_batches.extend(self.micro.run(&counts, scalars));
+        Ok(())
     }
 
     /// Take one optimizer step over these micro-batches, timing each dispatch; see [`Plan::profile`]. Its metrics are not read.
@@ -407,8 +426,7 @@ impl Trainer {
             ..Scalars::default()
         };
         for batch in batches {
-            let counts = self.pass.upload(batch)?;
-            self.micro.run(&counts, &scalars);
+            self.run_micro_batch(batch, &scalars)?;
         }
         let sums = self.gpu.read(&self.metrics.slice(0, 2)).await?;
         self.clear_sums();

@@ -22,7 +22,7 @@ use crate::config_file::Settings;
 use crate::model_files::{ModelFiles, parse_dtype, storage};
 use crate::progress::{bytes, line};
 use crate::run_folder::{Checkpoint, RunFolder};
-use crate::{Outcome, devices, interrupt};
+use crate::{Outcome, devices, interrupt, pipeline_cache};
 
 /// Tokens computed at once where no flag says: more gain nothing, and cost memory.
 const MOST_TOKENS: u32 = 2048;
@@ -132,6 +132,7 @@ impl Job {
         let gpu = devices::open(&DeviceArgs {
             device: settings.device.clone(),
             kernels: settings.kernels.clone(),
+            checked: settings.checked.unwrap_or(false),
         })?;
         let stored = match (config.method, settings.dtype.as_deref()) {
             (Method::Full, _) => Dtype::F32,
@@ -311,6 +312,7 @@ impl Job {
             ..self.config.clone()
         };
         let trainer = block_on(Trainer::new(model, &config, self.total, self.memory.capacity))?;
+        pipeline_cache::write(&self.gpu);
         if trainer.recomputes() && !self.memory.recompute {
             self.say("memory: the device refused as much: activations are recomputed instead of kept")?;
         }

@@ -328,3 +328,82 @@ fn memory_that_is_refused_is_saved_by_recomputing() {
         "{code:?} {out} {err}"
     );
 }
+
+#[test]
+fn checks_are_kept_where_asked_for_and_change_no_bit() {
+    let bench = Bench::new();
+    let plain = bench.train("plain", &["--max-steps", "2"]).fine();
+    let checked = bench.train("checked", &["--max-steps", "2", "--checked"]).fine();
+    assert!(
+        !plain.contains(", checked)") && checked.contains(" kernels, checked)"),
+        "{checked}"
+    );
+    bench.assert_same("plain", "checked", &["adapter_model.safetensors"]);
+    let out = bench.run(&["check", "swiglu", "--checked"]).fine();
+    assert!(
+        out.contains(" kernels, checked)") && out.contains("cases are right"),
+        "{out}"
+    );
+    assert!(bench.run(&["devices"]).fine().contains("--checked"));
+}
+
+/// Whatever is where the driver's work was left, a run begins; and it leaves its own again.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_damaged_pipeline_cache_is_ignored() {
+    let bench = Bench::new();
+    let check = || bench.run(&["check", "swiglu"]).fine();
+    check();
+    let files: Vec<_> = fs::read_dir(bench.path("cache/wgpu-sft")).unwrap().collect();
+    let [Ok(file)] = &files[..] else {
+        panic!("{files:?}");
+    };
+    let good = fs::read(file.path()).unwrap();
+    let mut flipped = good.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for damaged in [&good[..good.len() / 2], &flipped, b"", b"nothing"] {
+        fs::write(file.path(), damaged).unwrap();
+        check();
+        assert_ne!(fs::read(file.path()).unwrap(), damaged);
+    }
+    // Nowhere to write is no reason to stop.
+    fs::remove_dir_all(bench.path("cache")).unwrap();
+    bench.write("cache", "a file");
+    check();
+}
+
+/// Of the process, as the system counts it: the library's own count is tested elsewhere.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_is_flat_over_300_steps() {
+    let bench = Bench::new();
+    let model = golden("llama_tied_gqa");
+    let more = [
+        "--max-steps",
+        "300",
+        "--micro-batch-tokens",
+        "32",
+        "--save-steps",
+        "1000",
+    ];
+    let arguments = [&training(&model, "out")[..], &more].concat();
+    let mut command = bench.command(&arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut resident = Vec::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap) {
+        if ["step 100/300 ", "step 290/300 "]
+            .iter()
+            .any(|step| line.starts_with(step))
+        {
+            let status = fs::read_to_string(&status).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+            resident.push(line.trim().trim_end_matches(" kB").parse::<u64>().unwrap());
+        }
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let [early, late] = resident[..] else {
+        panic!("{resident:?}");
+    };
+    assert!(late < early + 2048, "{early} kB after 100 steps, {late} kB after 290");
+}
