@@ -59,7 +59,9 @@ pub(super) async fn matmul<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
     // One long contraction and, past 65,535 rows, a tall one.
     shapes.push(shape(Nt, F32, Write, (17, 20, 2052), (0, 0), 1.0));
     shapes.push(shape(Nt, F32, Write, (70_001, 4, 4), (0, 0), 1.0));
-    let mut tiles = [4, 16, 1000].map(|rows| Tile::pick(bench.gpu.family(), rows)).to_vec();
+    let mut tiles = [4, 8, 16, 24, 32, 48, 1024]
+        .map(|rows| Tile::pick(bench.gpu.family(), rows, 1024))
+        .to_vec();
     tiles.dedup();
     for tile in tiles {
         for shape in &shapes {

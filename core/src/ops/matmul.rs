@@ -168,7 +168,7 @@ impl<'a> Matmul<'a> {
         } else {
             self.most_rows
         };
-        self.record_tile(plan, Tile::pick(plan.gpu().family(), result_rows));
+        self.record_tile(plan, Tile::pick(plan.gpu().family(), result_rows, self.n));
     }
 
     /// Add the product to a plan, cut in this way.
