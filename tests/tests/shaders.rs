@@ -53,9 +53,12 @@ fn expansions(stem: &str, text: &str) -> Vec<(Family, Kernel)> {
     }
     let mut kernels = Vec::new();
     for family in FAMILIES {
-        let tiles = BTreeMap::from_iter(
-            [1, 4, 5, 16, 17, 4096].map(|rows| (format!("{:?}", Tile::pick(family, rows)), Tile::pick(family, rows))),
-        );
+        let tiles = BTreeMap::from_iter([1, 4, 5, 16, 17, 4096].map(|rows| {
+            (
+                format!("{:?}", Tile::pick(family, rows, 4096)),
+                Tile::pick(family, rows, 4096),
+            )
+        }));
         for tile in tiles.into_values() {
             for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
                 for storage in [Storage::F32, Storage::Bf16, Storage::F16] {
