@@ -75,6 +75,10 @@ pub struct DeviceArgs {
     /// Kernel family instead of the one that suits the adapter: tiled, subgroup or register
     #[arg(long, value_name = "FAMILY")]
     pub kernels: Option<String>,
+
+    /// Keep the run-time checks that the library leaves out of its shaders (bounds, loops): slower, for hunting bugs
+    #[arg(long)]
+    pub checked: bool,
 }
 
 /// Which model.

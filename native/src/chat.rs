@@ -10,7 +10,7 @@ use wgpu_sft::model::Generator;
 use crate::args::ChatArgs;
 use crate::model_files::ModelFiles;
 use crate::progress::line;
-use crate::{Outcome, devices, eval, generate, interrupt};
+use crate::{Outcome, devices, eval, generate, interrupt, pipeline_cache};
 
 /// Context kept where no flag says: enough for a long talk, small enough for any device.
 const CONTEXT: usize = 2048;
@@ -34,6 +34,7 @@ pub fn run(args: ChatArgs) -> Result<Outcome> {
     let gpu = devices::open(&args.device)?;
     let model = eval::load(&args.model, &source, &gpu, false)?;
     let mut generator = block_on(Generator::new(&model, context as u32))?;
+    pipeline_cache::write(&gpu);
     let terminators = source.terminators()?;
     let terminal = stdin().is_terminal();
     if terminal {

@@ -5,7 +5,7 @@ use pollster::block_on;
 
 use crate::args::CheckArgs;
 use crate::progress::line;
-use crate::{Outcome, devices};
+use crate::{Outcome, devices, pipeline_cache};
 
 /// Run the case table.
 pub fn run(args: CheckArgs) -> Result<Outcome> {
@@ -22,6 +22,7 @@ pub fn run(args: CheckArgs) -> Result<Outcome> {
         }
     }))?;
     printed?;
+    pipeline_cache::write(&gpu);
     if let (true, Some(filter)) = (results.is_empty(), &args.filter) {
         anyhow::bail!("no case has {filter:?} in its name");
     }

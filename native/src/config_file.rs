@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use wgpu_sft::Error;
 use wgpu_sft::formats::peft::TargetModules;
 use wgpu_sft::train::schedule::LrSchedulerType;
-use wgpu_sft::train::{LoraConfig, Method, TrainConfig};
+use wgpu_sft::train::{LoraConfig, Method, Recompute, TrainConfig};
 
 /// Declares [`Settings`] and what must be done to each of its fields.
 macro_rules! settings {
@@ -132,12 +132,39 @@ settings! {
     /// Kernel family instead of the one that suits the adapter: tiled, subgroup or register
     #[arg(long, value_name = "FAMILY", help_heading = "Device")]
     kernels: String,
+    /// Keep the run-time checks that are left out of shaders (bounds, loops): slower, for hunting bugs
+    #[arg(long, num_args = 0, default_missing_value = "true", help_heading = "Device")]
+    checked: bool,
     /// Store frozen weights as f32, f16 or bf16 [default: as the file does; f32 if it is quantised]
     #[arg(long, value_name = "DTYPE", help_heading = "Device")]
     dtype: String,
     /// Tokens computed at once [default: what the step needs and memory allows]
     #[arg(long, value_name = "N", help_heading = "Device")]
     micro_batch_tokens: u32,
+    /// Most memory to use on the device, such as 6GiB: activations are recomputed, then micro-batches made smaller
+    /// [default: what the device gives]
+    #[arg(long, value_name = "SIZE", help_heading = "Device")]
+    memory_limit: String,
+    /// Compute activations twice instead of keeping them: auto, off or on; auto: where memory is short [default: auto]
+    #[arg(long, value_name = "WHEN", help_heading = "Device")]
+    recompute: String,
+}
+
+/// Bytes of a size such as `6GiB`, `500MB` or `1000000`.
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+    let unit = match text[digits.len()..].trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1u64 << 30,
+        _ => return None,
+    };
+    let bytes = digits.parse::<f64>().ok()? * unit as f64;
+    (bytes >= 1.0 && bytes < u64::MAX as f64).then_some(bytes as u64)
 }
 
 fn parse_modules(text: &str) -> Result<TargetModules, String> {
@@ -197,7 +224,9 @@ impl Settings {
             max_steps: self.max_steps,
             seed: self.seed.unwrap_or(default.seed),
             shuffle: !self.no_shuffle.unwrap_or(!default.shuffle),
+            recompute: self.recompute()?,
         };
+        self.memory_limit()?;
         config.validate()?;
         for (field, value) in [
             ("logging_steps", self.logging_steps),
@@ -209,6 +238,20 @@ impl Settings {
             }
         }
         Ok(config)
+    }
+
+    /// Bytes that a run may use on the device.
+    pub fn memory_limit(&self) -> Result<Option<u64>> {
+        let parse = |text: &String| {
+            let why = || format!("{text:?} is not a size such as 6GiB, 500MB or 1000000");
+            parse_size(text).ok_or_else(|| Error::config("memory_limit", why()).into())
+        };
+        self.memory_limit.as_ref().map(parse).transpose()
+    }
+
+    /// When activations are computed twice.
+    pub fn recompute(&self) -> Result<Recompute> {
+        Ok(self.recompute.as_deref().unwrap_or("auto").parse()?)
     }
 
     /// Steps between log lines.
@@ -246,7 +289,9 @@ impl Settings {
             no_shuffle: Some(!config.shuffle),
             logging_steps: Some(self.logging_steps()),
             save_steps: Some(self.save_steps()),
+            recompute: Some(self.recompute.clone().unwrap_or_else(|| "auto".to_owned())),
             quiet: Some(self.quiet.unwrap_or(false)),
+            checked: Some(self.checked.unwrap_or(false)),
             ..self.clone()
         };
         toml::to_string(&filled).context("these settings have no TOML form")

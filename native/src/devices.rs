@@ -5,9 +5,9 @@ use pollster::block_on;
 use wgpu_sft::gpu::{Family, Gpu, GpuOptions};
 use wgpu_sft::wgpu::Features;
 
-use crate::Outcome;
 use crate::args::DeviceArgs;
 use crate::progress::{bytes, line};
+use crate::{Outcome, pipeline_cache};
 
 /// Open the adapter that the flags choose.
 pub fn open(args: &DeviceArgs) -> Result<Gpu> {
@@ -20,15 +20,22 @@ pub fn open_with(args: &DeviceArgs, options: GpuOptions) -> Result<Gpu> {
     let options = GpuOptions {
         device: args.device.clone(),
         family,
+        checked: args.checked,
         ..options
     };
-    Ok(block_on(Gpu::request(&options))?)
+    let adapter = block_on(Gpu::adapter(&options))?;
+    let options = GpuOptions {
+        pipeline_cache: pipeline_cache::read(&adapter.get_info()),
+        ..options
+    };
+    Ok(block_on(Gpu::open(&adapter, &options))?)
 }
 
 /// One line about an open adapter.
 pub fn describe(gpu: &Gpu) -> String {
     let info = gpu.info();
-    format!("{} ({}, {} kernels)", info.name, info.backend, gpu.family())
+    let checked = if gpu.checked() { ", checked" } else { "" };
+    format!("{} ({}, {} kernels{checked})", info.name, info.backend, gpu.family())
 }
 
 /// List the adapters.
@@ -56,7 +63,10 @@ pub fn run() -> Result<Outcome> {
             "   {:?}, {}, {} {}",
             info.device_type, info.backend, info.driver, info.driver_info
         ))?;
-        line(&format!("   kernels: {}", Family::pick(&info, features)))?;
+        line(&format!(
+            "   kernels: {}, without run-time checks unless --checked is given",
+            Family::pick(&info, features)
+        ))?;
         line(&format!(
             "   features: {}",
             if has.is_empty() {

@@ -10,7 +10,7 @@ use wgpu_sft::model::{Model, Use};
 use crate::args::{EvalArgs, ModelArgs};
 use crate::model_files::{ModelFiles, parse_dtype, storage};
 use crate::progress::line;
-use crate::{Outcome, devices};
+use crate::{Outcome, devices, pipeline_cache};
 
 /// A model to be used, not trained: on the device, its adapter in place.
 pub fn load(args: &ModelArgs, source: &ModelFiles, gpu: &Gpu, quiet: bool) -> Result<Model> {
@@ -44,6 +44,7 @@ pub fn run(args: EvalArgs) -> Result<Outcome> {
         .max()
         .unwrap_or(0);
     let evaluator = block_on(Evaluator::new(&model, longest.max(512)))?;
+    pipeline_cache::write(&gpu);
     let result = block_on(evaluator.run(&rows.examples))?;
     if args.json {
         let json = json!({

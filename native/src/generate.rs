@@ -10,7 +10,7 @@ use wgpu_sft::model::{Generator, Sampling};
 
 use crate::args::{GenerateArgs, SamplingArgs};
 use crate::model_files::ModelFiles;
-use crate::{Outcome, devices, eval};
+use crate::{Outcome, devices, eval, pipeline_cache};
 
 /// What the flags say of sampling.
 pub fn sampling(args: &SamplingArgs) -> Result<Sampling> {
@@ -110,6 +110,7 @@ pub fn run(args: GenerateArgs) -> Result<Outcome> {
     let gpu = devices::open(&args.device)?;
     let model = eval::load(&args.model, &source, &gpu, false)?;
     let mut generator = block_on(Generator::new(&model, wanted.min(context) as u32))?;
+    pipeline_cache::write(&gpu);
     let (terminators, most) = (source.terminators()?, args.sampling.max_new_tokens);
     answer(
         &mut generator,

@@ -15,6 +15,7 @@ mod interrupt;
 mod merge;
 mod model_files;
 mod model_folder;
+mod pipeline_cache;
 mod progress;
 mod run_folder;
 mod tensor_file;

@@ -268,6 +268,11 @@ impl ModelFiles {
         Ok(block_on(builder.finish())?)
     }
 
+    /// Let go of the weights' files, which count as this process's memory once they have been read.
+    pub fn forget_weights(&mut self) {
+        self.weights.clear();
+    }
+
     /// One weight as f32.
     pub fn tensor(&self, name: &str) -> Result<Vec<f32>> {
         let entry = self.tensors.get(name)?;

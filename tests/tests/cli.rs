@@ -116,6 +116,7 @@ impl Bench {
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
         command.env_remove("HF_HUB_OFFLINE").env_remove("HF_HOME");
+        command.env("XDG_CACHE_HOME", self.path("cache"));
         command
     }
 

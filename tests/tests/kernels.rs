@@ -31,9 +31,20 @@ fn run(family: Option<Family>, checked: bool) {
     );
 }
 
+/// What runs where nothing is said: without checks.
 #[test]
-fn the_adapters_own_family_unchecked() {
-    run(None, false);
+fn tiled_unchecked() {
+    run(Some(Family::Tiled), false);
+}
+
+#[test]
+fn subgroup_unchecked() {
+    run(Some(Family::Subgroup(0)), false);
+}
+
+#[test]
+fn register_unchecked() {
+    run(Some(Family::Register), false);
 }
 
 #[test]

@@ -9,13 +9,13 @@ use wgpu_sft::formats::Dtype;
 use wgpu_sft::formats::peft::{AdapterConfig, LoraPair, TargetModules};
 use wgpu_sft::model::{Model, ModelBuilder, Use};
 use wgpu_sft::random::{Stream, block, uniform};
-use wgpu_sft::train::{TrainConfig, Trainer};
+use wgpu_sft::train::{Recompute, TrainConfig, Trainer};
 use wgpu_sft_tests::{bytes, close, documents, golden_model, gpu, largest_difference, state};
 
-const MODELS: [&str; 2] = ["llama_tied_gqa", "qwen3_qknorm"];
+pub const MODELS: [&str; 2] = ["llama_tied_gqa", "qwen3_qknorm"];
 
 /// Every document of a golden folder's three batches.
-fn examples(name: &str) -> Vec<Example> {
+pub fn examples(name: &str) -> Vec<Example> {
     let file = bytes(&format!("golden/{name}/fixture.safetensors"));
     let file = SafeTensors::deserialize(&file).expect("safetensors");
     (0..3)
@@ -25,7 +25,7 @@ fn examples(name: &str) -> Vec<Example> {
 }
 
 /// Examples by number, in groups: a micro-batch each.
-fn batches(examples: &[Example], groups: &[&[usize]]) -> Vec<MicroBatch> {
+pub fn batches(examples: &[Example], groups: &[&[usize]]) -> Vec<MicroBatch> {
     let batch = |group: &&[usize]| {
         let mut batch = MicroBatch::default();
         for &number in *group {
@@ -65,7 +65,7 @@ fn random(lane: u32, n: usize, bound: f32) -> Vec<f32> {
 }
 
 /// The golden model with an adapter whose every number is drawn, or to be trained whole.
-fn model(name: &str, adapter: Option<&AdapterConfig>) -> Model {
+pub fn model(name: &str, adapter: Option<&AdapterConfig>) -> Model {
     let Some(adapter) = adapter else {
         return golden_model(&gpu(), name, Use::Trained);
     };
@@ -89,7 +89,12 @@ fn model(name: &str, adapter: Option<&AdapterConfig>) -> Model {
 }
 
 fn trainer(model: Model, capacity: usize) -> Trainer {
+    recomputing_trainer(model, capacity, Recompute::Off)
+}
+
+pub fn recomputing_trainer(model: Model, capacity: usize, recompute: Recompute) -> Trainer {
     let config = TrainConfig {
+        recompute,
         learning_rate: Some(2e-3),
         warmup_steps: 2.0,
         weight_decay: 0.1,
@@ -99,7 +104,7 @@ fn trainer(model: Model, capacity: usize) -> Trainer {
 }
 
 /// The mean loss of a step, and every gradient.
-fn gradients(trainer: &mut Trainer, batches: &[MicroBatch]) -> (f64, BTreeMap<String, Vec<f32>>) {
+pub fn gradients(trainer: &mut Trainer, batches: &[MicroBatch]) -> (f64, BTreeMap<String, Vec<f32>>) {
     let sums = pollster::block_on(trainer.accumulate(batches)).expect("gradients");
     let names: Vec<String> = state(trainer).into_keys().filter(|n| !n.contains(".exp_avg")).collect();
     let read = |name: String| {
@@ -114,7 +119,7 @@ fn largest(numbers: &[f32]) -> f64 {
 }
 
 /// Full training, and adapters with and without dropout.
-fn methods() -> [(&'static str, Option<AdapterConfig>); 4] {
+pub fn methods() -> [(&'static str, Option<AdapterConfig>); 4] {
     [
         ("full", None),
         ("LoRA", Some(everywhere(0.0))),

@@ -9,6 +9,7 @@ mod formats;
 mod gguf;
 mod golden;
 mod kernels;
+mod memory;
 mod packing;
 mod random;
 mod readme;

@@ -164,7 +164,7 @@ impl Gpu {
                 constants: &kernel.constants,
                 zero_initialize_workgroup_memory: false,
             },
-            cache: None,
+            cache: self.inner.pipeline_cache.as_ref(),
         });
         Pipeline {
             pipeline,

@@ -1,5 +1,6 @@
 //! The device and what is made on it: tensors, kernels, plans.
 
+mod cache;
 mod family;
 mod kernel;
 mod memory;
@@ -18,7 +19,8 @@ pub(crate) use read::{Pending, Staging};
 pub use tensor::{Storage, Tensor};
 
 use crate::{Error, Result};
-use std::{collections::HashMap, sync::Arc, sync::Mutex};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, atomic::AtomicU64, atomic::AtomicUsize, atomic::Ordering::Relaxed};
 
 /// How to choose and open an adapter.
 #[derive(Debug, Clone, Default)]
@@ -29,9 +31,18 @@ pub struct GpuOptions {
     pub family: Option<Family>,
     /// Keep the driver's run-time checks (bounds, loops) in every shader.
     pub checked: bool,
+    /// Keep what the driver compiles for [`Gpu::pipeline_cache_data`], beginning with these bytes of an earlier run, which are
+    /// ignored where they do not fit or are damaged. They must come from where nobody else writes. None: no cache.
+    pub pipeline_cache: Option<Vec<u8>>,
     /// Ask for the device's clock, where it has one, to time dispatches.
     pub profile: bool,
 }
+
+/// Operations a second that a GPU is trusted with before any were measured: those of a slow integrated one.
+const FIRST_SPEED: f64 = 1e11;
+
+/// Seconds of work that one submit may carry, so that watchdogs stay asleep and a desktop usable.
+const SECONDS_PER_SUBMIT: f64 = 0.25;
 
 /// A device and its queue, ours or the caller's, with the kernels compiled on it so far. Cheap to clone.
 #[derive(Clone)]
@@ -49,8 +60,13 @@ struct Inner {
     /// Whether reading back may block the thread in `poll`. Not on a caller's device, whose owner polls.
     may_block: bool,
     pipelines: Mutex<HashMap<String, Arc<kernel::Pipeline>>>,
+    pipeline_cache: Option<wgpu::PipelineCache>,
     memory: Memory,
+    /// Bytes of large writes since they were last submitted.
+    written: AtomicUsize,
     submitted: Submitted,
+    /// Operations a second, as an f64's bits.
+    speed: AtomicU64,
     /// The first error of our own device that no scope caught.
     failure: Arc<Mutex<Option<String>>>,
 }
@@ -81,6 +97,14 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] when there is no adapter, none matches, or the device cannot be made.
     pub async fn request(options: &GpuOptions) -> Result<Self> {
+        Self::open(&Self::adapter(options).await?, options).await
+    }
+
+    /// The adapter that the options choose.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when there is none, or none matches.
+    pub async fn adapter(options: &GpuOptions) -> Result<wgpu::Adapter> {
         let mut adapters = Self::adapters().await;
         if adapters.is_empty() {
             // A browser does not enumerate: it hands out one adapter on request.
@@ -112,7 +136,7 @@ impl Gpu {
                 },
             ));
         };
-        Self::open(&adapters[index], options).await
+        Ok(adapters.swap_remove(index))
     }
 
     /// Open this adapter with as much as it offers of what the kernels can use.
@@ -129,6 +153,7 @@ impl Gpu {
         let mut wanted = wgpu::Features::SUBGROUP;
         // Timer queries change how some drivers encode: not without need.
         wanted.set(wgpu::Features::TIMESTAMP_QUERY, options.profile);
+        wanted.set(wgpu::Features::PIPELINE_CACHE, options.pipeline_cache.is_some());
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgpu-sft"),
             required_features: adapter.features() & wanted,
@@ -164,6 +189,10 @@ impl Gpu {
         may_block: bool,
     ) -> Self {
         let features = device.features();
+        let pipeline_cache = options
+            .pipeline_cache
+            .as_ref()
+            .and_then(|bytes| cache::new(&device, bytes));
         let family = options.family.unwrap_or_else(|| Family::pick(&info, features));
         Self {
             inner: Arc::new(Inner {
@@ -175,7 +204,10 @@ impl Gpu {
                 checked: options.checked,
                 may_block,
                 pipelines: Mutex::default(),
+                pipeline_cache,
                 memory: Memory::default(),
+                written: AtomicUsize::new(0),
+                speed: AtomicU64::new(FIRST_SPEED.to_bits()),
                 submitted: Submitted::default(),
                 failure: Arc::default(),
             }),
@@ -200,6 +232,27 @@ impl Gpu {
     /// The kernel family in use.
     pub fn family(&self) -> Family {
         self.inner.family
+    }
+
+    /// Tell how fast plans ran: [`Plan::work`] over the seconds it took. From then on a submit carries at most a quarter of a
+    /// second of work at that speed. What is no positive number is ignored. CPU adapters have no watchdog, and no limit.
+    pub fn set_speed(&self, operations_per_second: f64) {
+        if operations_per_second.is_finite() && operations_per_second > 0.0 {
+            self.inner.speed.store(operations_per_second.to_bits(), Relaxed);
+        }
+    }
+
+    /// Operations that one submit may carry.
+    fn work_per_submit(&self) -> u64 {
+        if self.family().is_cpu() {
+            return u64::MAX;
+        }
+        (f64::from_bits(self.inner.speed.load(Relaxed)) * SECONDS_PER_SUBMIT) as u64
+    }
+
+    /// Whether shaders keep the run-time checks.
+    pub fn checked(&self) -> bool {
+        self.inner.checked
     }
 
     /// Live and peak bytes of the buffers made here, and how many were made.
@@ -252,12 +305,26 @@ impl Scope {
     /// # Errors
     /// [`Error::Gpu`] with what the driver said.
     pub async fn finish(self) -> Result<()> {
+        let doing = self.doing.clone();
+        match self.fits().await? {
+            true => Ok(()),
+            false => Err(Error::gpu(doing, "the device is out of memory")),
+        }
+    }
+
+    /// Whether there was memory for everything.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] with what the driver said, where it is about anything else.
+    pub(crate) async fn fits(self) -> Result<bool> {
         // Innermost first.
         let (validation, memory, internal) = (self.validation.pop(), self.memory.pop(), self.internal.pop());
-        let caught = [validation.await, memory.await, internal.await];
-        match caught.iter().flatten().next() {
-            Some(error) => Err(Error::gpu(self.doing, one_line(error))),
-            None => Ok(()),
+        let (validation, memory, internal) = (validation.await, memory.await, internal.await);
+        // What uses a buffer that could not be made is not valid either.
+        match validation.or(internal) {
+            _ if memory.is_some() => Ok(false),
+            Some(error) => Err(Error::gpu(self.doing, one_line(&error))),
+            None => Ok(true),
         }
     }
 }

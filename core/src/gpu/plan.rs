@@ -9,9 +9,9 @@ use std::sync::Arc;
 /// Uniform slots lie this many bytes apart, the largest alignment an adapter may ask for.
 const SLOT: u64 = 256;
 
-/// Floating-point operations that one submit may carry, so that watchdogs stay asleep: a quarter of a second at
-/// 1 TFLOP/s.
-const WORK_PER_SUBMIT: u64 = 250_000_000_000;
+/// Floating-point operations that take as long as moving one byte, on an adapter that computes 10 TFLOP/s and moves 1 TB/s:
+/// what a dispatch costs at least.
+const PER_BYTE: u64 = 10;
 
 /// The numbers of a batch on which the amount of work depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -197,6 +197,17 @@ impl Command {
         match self {
             Self::Dispatch { rows, grid, .. } => grid.workgroups(rows.count(counts)),
             _ => [0; 3],
+        }
+    }
+
+    /// Operations that a dispatch over full buffers takes as long as, whether arithmetic or memory bounds it.
+    fn cost(&self) -> u64 {
+        match self {
+            Self::Dispatch { work, tensors, .. } => {
+                let bytes: u64 = tensors.iter().map(Tensor::bytes).sum();
+                (*work).max(PER_BYTE * bytes)
+            }
+            Self::Clear(tensor) | Self::Copy(tensor, _) => PER_BYTE * tensor.bytes(),
         }
     }
 
@@ -422,10 +433,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Submit the plan for a batch with these counts. Returns at once.
-    pub fn run(&self, counts: &Counts, scalars: &Scalars) {
+    /// Submit the plan for a batch with these counts, in pieces of bounded time (see [`Gpu::set_speed`]); a single dispatch is
+    /// never cut. Returns at once, with the last piece.
+    pub fn run(&self, counts: &Counts, scalars: &Scalars) -> Option<wgpu::SubmissionIndex> {
         self.write_counts(counts, scalars);
-        let unlimited = self.gpu.family().is_cpu();
+        let (most, mut last) = (self.gpu.work_per_submit(), None);
         let mut commands = self.commands.iter().peekable();
         while commands.peek().is_some() {
             let mut encoder = self
@@ -436,9 +448,10 @@ impl Plan {
                 });
             let mut pass: Option<wgpu::ComputePass<'static>> = None;
             let (mut submitted, mut dispatches) = (0, 0);
-            while let Some(command) = commands.next_if(|_| unlimited || submitted < WORK_PER_SUBMIT) {
-                let Command::Dispatch { work, .. } = command else {
+            while let Some(command) = commands.next_if(|c| submitted == 0 || submitted + c.cost() <= most) {
+                let Command::Dispatch { .. } = command else {
                     pass = None;
+                    submitted += command.cost();
                     command.encode_transfer(&mut encoder);
                     continue;
                 };
@@ -449,13 +462,19 @@ impl Plan {
                 let pass =
                     pass.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
                 command.encode_dispatch(pass, workgroups);
-                submitted += work;
+                submitted += command.cost();
                 dispatches += 1;
             }
             drop(pass);
-            self.gpu.queue().submit([encoder.finish()]);
+            last = Some(self.gpu.queue().submit([encoder.finish()]));
             self.gpu.submitted().add(dispatches);
         }
+        last
+    }
+
+    /// Operations of one run over full buffers, as estimated for [`Gpu::set_speed`].
+    pub fn work(&self) -> u64 {
+        self.commands.iter().map(Command::cost).sum()
     }
 
     /// Write what of the plan changes from run to run.

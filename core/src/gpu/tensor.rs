@@ -3,6 +3,7 @@
 use super::{Gpu, Memory};
 use crate::Result;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// How numbers are stored. Arithmetic is in f32 whatever this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -169,15 +170,18 @@ impl Gpu {
         }
     }
 
-    /// Overwrite much of a tensor from byte `start` on, a multiple of 4, in pieces that bound the driver's staging memory.
+    /// Overwrite much of a tensor from byte `start` on, a multiple of 4. wgpu holds what is written in memory of its own
+    /// until it is submitted, so that is done whenever it has become much.
     ///
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu) when the device is lost.
     pub(crate) fn write_pieces(&self, tensor: &Tensor, start: u64, bytes: &[u8]) -> Result<()> {
-        const PIECE: usize = 32 << 20;
+        const PIECE: usize = 16 << 20;
         for (i, piece) in bytes.chunks(PIECE).enumerate() {
             self.write_at(tensor, start + (i * PIECE) as u64, piece);
-            if bytes.len() >= PIECE {
+            let written = self.inner.written.fetch_add(piece.len(), Relaxed) + piece.len();
+            if written >= PIECE {
+                self.inner.written.store(0, Relaxed);
                 self.queue().submit([]);
                 self.wait("uploading", None)?;
             }

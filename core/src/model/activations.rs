@@ -11,6 +11,20 @@ pub enum Purpose {
     Forward,
     /// Forward and backward, with what the backward pass reads kept for each block.
     Training,
+    /// Forward and backward, with only each block's input kept: the backward pass computes the rest once more, block by
+    /// block, in buffers that all blocks share (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
+    ///
+    /// Attention's output is not kept: for 4 bytes of it a pass over segments of `n` tokens saves about `2n` operations,
+    /// where 4 bytes of a linear layer's output save `2C`. Rows are seldom longer than the model is wide, and keeping it
+    /// would double what is kept.
+    Recomputing,
+}
+
+impl Purpose {
+    /// Training with or without recomputation.
+    pub fn training(recompute: bool) -> Self {
+        if recompute { Self::Recomputing } else { Self::Training }
+    }
 }
 
 /// What the adapters on a model need, for planning before there is a model.
@@ -69,7 +83,7 @@ pub struct Activations<T> {
     pub rope: T,
     /// Residual stream into each block and out of the last, `[R, C]`: L + 1 of them, or 2 in turn.
     pub stream: Vec<T>,
-    /// What each block keeps: L of them, or one.
+    /// What each block keeps: L of them, or one. With recomputation, the same buffers L times but for the last `x·Aᵀ`.
     pub block: Vec<BlockActivations<T>>,
     /// Normed input of a linear layer, `[R, C]`.
     pub normed: T,
@@ -94,6 +108,7 @@ pub struct Activations<T> {
 }
 
 /// What one block keeps for its backward pass.
+#[derive(Clone)]
 pub struct BlockActivations<T> {
     /// `[R]`.
     pub attention_rstd: T,
@@ -117,7 +132,7 @@ pub struct BlockActivations<T> {
     pub low: [Option<T>; 4],
 }
 
-/// Gradients of activations.
+/// Gradients of activations. The head is done when the blocks' backward passes begin, and lends them its memory.
 pub struct BackwardActivations<T> {
     /// Of the residual stream, `[R, C]`.
     pub stream: T,
@@ -127,11 +142,11 @@ pub struct BackwardActivations<T> {
     pub qkv: T,
     /// The same before the norms of queries and keys.
     pub qkv_raw: Option<T>,
-    /// `[R, H·S]`.
+    /// `[R, H·S]`; the memory of `head_in`.
     pub attended: T,
-    /// `[R, 2F]`.
+    /// `[R, 2F]`; the memory of `logits`.
     pub gate_up: T,
-    /// `[R, F]`.
+    /// `[R, F]`; the memory of `head_normed`.
     pub hidden: T,
     /// Of `head_normed`, `[R, C]`.
     pub head_normed: T,
@@ -151,7 +166,7 @@ pub fn logit_rows(capacity: u32, vocabulary: u32, max_binding: u64) -> u32 {
     if most >= 16 { most / 16 * 16 } else { most }
 }
 
-impl<T> Activations<T> {
+impl<T: Clone> Activations<T> {
     /// Make every buffer with `make(label, numbers)`.
     pub fn new(
         config: &ModelConfig,
@@ -165,14 +180,75 @@ impl<T> Activations<T> {
         let [c, f, s] = [config.hidden_size, config.intermediate_size, config.head_dim].map(|n| n as u64);
         let [h, k] = [config.num_attention_heads, config.num_key_value_heads].map(|n| n as u64);
         let qkv = (h + 2 * k) * s;
-        let training = purpose == Purpose::Training;
-        let kept = if training { config.num_hidden_layers } else { 1 };
+        let training = purpose != Purpose::Forward;
+        let layers = if training { config.num_hidden_layers } else { 1 };
         let low = |make: &mut dyn FnMut(&'static str, u64) -> T, i: usize| {
             (needs.low[i] > 0).then(|| make("x·Aᵀ", r * u64::from(needs.low[i])))
+        };
+        let kept = |make: &mut dyn FnMut(&'static str, u64) -> T| BlockActivations {
+            attention_rstd: make("attention norm", r),
+            qkv_raw: config.qk_norm.then(|| make("raw q, k, v", r * qkv)),
+            qk_rstd: config.qk_norm.then(|| [make("q norm", r * h), make("k norm", r * k)]),
+            qkv: make("q, k, v", r * qkv),
+            lse: make("log-sum-exp", 2 * r * h),
+            attended: make("attended", r * h * s),
+            middle: make("residual stream", r * c),
+            mlp_rstd: make("mlp norm", r),
+            gate_up: make("gate and up", 2 * r * f),
+            low: [0, 1, 2, 3].map(|i| low(make, i)),
+        };
+        let block = if purpose == Purpose::Recomputing {
+            let shared = kept(&mut make);
+            // That of `down` is kept, 4 bytes a rank, so that the product that comes after it need not be computed again.
+            let own = |l: usize| {
+                if l == 0 {
+                    shared.low[3].clone()
+                } else {
+                    low(&mut make, 3)
+                }
+            };
+            let downs: Vec<_> = (0..layers).map(own).collect();
+            downs
+                .into_iter()
+                .map(|down| {
+                    let mut block = shared.clone();
+                    block.low[3] = down;
+                    block
+                })
+                .collect()
+        } else {
+            (0..layers).map(|_| kept(&mut make)).collect()
         };
         let vocabulary = config.vocab_size as u32;
         let logits =
             u64::from(logit_rows(capacity, vocabulary, max_binding)) * u64::from(vocabulary.next_multiple_of(4));
+        // Numbers of a buffer of the head that later holds so many of a block's gradient.
+        let lent = |head: u64, block: u64| if training { head.max(block) } else { head };
+        let head_in = make("head input", lent(r * c, r * h * s));
+        let head_normed = make("head input, normed", lent(r * c, r * f));
+        let logits = make("logits", lent(logits, 2 * r * f));
+        let backward = training.then(|| BackwardActivations {
+            stream: make("d residual stream", r * c),
+            normed: make("d normed", r * c),
+            qkv: make("d q, k, v", r * qkv),
+            qkv_raw: config.qk_norm.then(|| make("d raw q, k, v", r * qkv)),
+            attended: head_in.clone(),
+            gate_up: logits.clone(),
+            hidden: head_normed.clone(),
+            head_normed: make("d head input", r * c),
+            low: needs
+                .low
+                .iter()
+                .max()
+                .filter(|&&w| w > 0)
+                .map(|&w| make("d x·Aᵀ", r * u64::from(w))),
+            sums: needs.sums.then(|| {
+                // Widest sums: a bias of gate and up, or the norm of every head's rows.
+                let widest = [(capacity, qkv.max(2 * f).max(c)), (capacity * h as u32, s)];
+                let len = |(rows, width): (u32, u64)| crate::ops::column_sum::scratch_len(rows, width as u32);
+                make("column sums", widest.map(len).into_iter().max().expect("two of them"))
+            }),
+        });
         Self {
             token: make("tokens", r),
             position: make("positions", r),
@@ -185,53 +261,19 @@ impl<T> Activations<T> {
             distinct: make("distinct tokens", 3 * r),
             order: make("rows by token", r),
             rope: make("rotations", u64::from(positions) * s),
-            stream: (0..if training { kept + 1 } else { 2 })
+            stream: (0..if training { layers + 1 } else { 2 })
                 .map(|_| make("residual stream", r * c))
                 .collect(),
-            block: (0..kept)
-                .map(|_| BlockActivations {
-                    attention_rstd: make("attention norm", r),
-                    qkv_raw: config.qk_norm.then(|| make("raw q, k, v", r * qkv)),
-                    qk_rstd: config.qk_norm.then(|| [make("q norm", r * h), make("k norm", r * k)]),
-                    qkv: make("q, k, v", r * qkv),
-                    lse: make("log-sum-exp", 2 * r * h),
-                    attended: make("attended", r * h * s),
-                    middle: make("residual stream", r * c),
-                    mlp_rstd: make("mlp norm", r),
-                    gate_up: make("gate and up", 2 * r * f),
-                    low: [0, 1, 2, 3].map(|i| low(&mut make, i)),
-                })
-                .collect(),
+            block,
             normed: make("normed", r * c),
             hidden: make("hidden", r * f),
-            head_in: make("head input", r * c),
-            head_normed: make("head input, normed", r * c),
+            head_in,
+            head_normed,
             head_rstd: make("head norm", r),
-            logits: make("logits", logits),
+            logits,
             loss: make("loss", r),
             correct: make("correct", r),
-            backward: training.then(|| BackwardActivations {
-                stream: make("d residual stream", r * c),
-                normed: make("d normed", r * c),
-                qkv: make("d q, k, v", r * qkv),
-                qkv_raw: config.qk_norm.then(|| make("d raw q, k, v", r * qkv)),
-                attended: make("d attended", r * h * s),
-                gate_up: make("d gate and up", 2 * r * f),
-                hidden: make("d hidden", r * f),
-                head_normed: make("d head input", r * c),
-                low: needs
-                    .low
-                    .iter()
-                    .max()
-                    .filter(|&&w| w > 0)
-                    .map(|&w| make("d x·Aᵀ", r * u64::from(w))),
-                sums: needs.sums.then(|| {
-                    // Widest sums: a bias of gate and up, or the norm of every head's rows.
-                    let widest = [(capacity, qkv.max(2 * f).max(c)), (capacity * h as u32, s)];
-                    let len = |(rows, width): (u32, u64)| crate::ops::column_sum::scratch_len(rows, width as u32);
-                    make("column sums", widest.map(len).into_iter().max().expect("two of them"))
-                }),
-            }),
+            backward,
             dropped: (training && needs.dropout).then(|| {
                 let widest = c.max(f).max(h * s);
                 [make("dropped", r * widest), make("d dropped", r * widest)]

@@ -7,8 +7,10 @@ mod generate;
 mod head;
 pub mod init;
 mod linear;
+mod loader;
 mod pass;
 mod rope;
+mod upload;
 mod weights;
 
 pub(crate) use activations::{Needs, Purpose, plan as plan_activations};
@@ -24,7 +26,7 @@ use crate::formats::peft::AdapterConfig;
 use crate::gpu::{Gpu, Storage, Tensor};
 use crate::{Error, Result};
 use linear::Linear;
-use weights::Loader;
+use loader::Loader;
 
 /// A language model on a device.
 pub struct Model {

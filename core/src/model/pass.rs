@@ -3,19 +3,19 @@
 use super::activations::{Activations, BackwardActivations, BlockActivations, Purpose};
 use super::linear::Context;
 use super::{Block, Model};
-use crate::data::MicroBatch;
-use crate::gpu::{Counts, Gpu, Of, PlanBuilder, Rows, Storage, Tensor};
+use crate::gpu::{Gpu, Of, PlanBuilder, Rows, Storage, Tensor};
 use crate::ops::attention::{self, Saved, Shape};
 use crate::ops::{column_sum, embedding, gather, rmsnorm, rmsnorm::Place, rope, swiglu};
 use crate::{Error, Result};
 
 /// The buffers of passes over micro-batches of at most `capacity` tokens, and the plans' building blocks.
 pub(crate) struct Pass {
-    gpu: Gpu,
+    pub(super) gpu: Gpu,
     pub(super) activations: Activations<Tensor>,
     pub capacity: u32,
-    positions: u32,
-    vocabulary: u32,
+    pub(super) positions: u32,
+    pub(super) vocabulary: u32,
+    recomputes: bool,
 }
 
 impl Pass {
@@ -49,87 +49,18 @@ impl Pass {
             capacity,
             positions,
             vocabulary,
+            recomputes: purpose == Purpose::Recomputing,
         })
+    }
+
+    /// Whether its backward pass computes activations once more.
+    pub fn recomputes(&self) -> bool {
+        self.recomputes
     }
 
     /// The device it is on.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
-    }
-
-    /// Upload a micro-batch.
-    ///
-    /// # Errors
-    /// [`Error::Data`] when it does not fit the capacity, or a token is not in the vocabulary.
-    pub fn upload(&self, batch: &MicroBatch) -> Result<Counts> {
-        let n = batch.tokens.len();
-        if n > self.capacity as usize {
-            return Err(Error::data(format!(
-                "a micro-batch of {n} tokens exceeds the capacity of {}",
-                self.capacity
-            )));
-        }
-        if let Some(id) = batch
-            .tokens
-            .iter()
-            .chain(&batch.targets)
-            .find(|&&id| id >= self.vocabulary)
-        {
-            return Err(Error::data(format!(
-                "token {id} is not in the vocabulary of {}",
-                self.vocabulary
-            )));
-        }
-        if let Some(position) = batch.positions.iter().find(|&&p| p >= self.positions) {
-            return Err(Error::data(format!(
-                "position {position} is past the longest row, {}",
-                self.positions
-            )));
-        }
-        let pairs = |a: &[u32], b: &dyn Fn(usize) -> u32| -> Vec<[u32; 2]> {
-            a.iter().enumerate().map(|(i, &first)| [first, b(i)]).collect()
-        };
-        let keys = pairs(&batch.segment_start, &|i| i as u32 + 1);
-        let queries: Vec<[u32; 2]> = batch
-            .segment_end
-            .iter()
-            .enumerate()
-            .map(|(i, &end)| [i as u32, end])
-            .collect();
-        let mut inverse = vec![gather::NONE; n];
-        for (i, &row) in batch.target_rows.iter().enumerate() {
-            inverse[row as usize] = i as u32;
-        }
-        let mut order: Vec<u32> = (0..n as u32).collect();
-        order.sort_by_key(|&t| (batch.tokens[t as usize], t));
-        let mut distinct: Vec<[u32; 3]> = Vec::new();
-        for (place, &t) in order.iter().enumerate() {
-            let (id, end) = (batch.tokens[t as usize], place as u32 + 1);
-            match distinct.last_mut() {
-                Some(last) if last[0] == id => last[2] = end,
-                _ => distinct.push([id, place as u32, end]),
-            }
-        }
-        let a = &self.activations;
-        for (tensor, numbers) in [
-            (&a.token, &batch.tokens[..]),
-            (&a.position, &batch.positions),
-            (&a.example, &batch.example),
-            (&a.keys, keys.as_flattened()),
-            (&a.queries, queries.as_flattened()),
-            (&a.target_row, &batch.target_rows),
-            (&a.target, &batch.targets),
-            (&a.inverse, &inverse),
-            (&a.distinct, distinct.as_flattened()),
-            (&a.order, &order),
-        ] {
-            self.gpu.write(tensor, bytemuck::cast_slice(numbers));
-        }
-        Ok(Counts {
-            tokens: n as u32,
-            targets: batch.targets.len() as u32,
-            distinct: distinct.len() as u32,
-        })
     }
 
     fn context<'a>(&'a self, training: bool, gradient: &'a dyn Fn(usize) -> Option<Tensor>) -> Context<'a> {
@@ -163,13 +94,24 @@ impl Pass {
         let context = self.context(training, &none);
         for l in 0..model.blocks.len() {
             self.record_attention_input(plan, model, l, &context);
-            let kept = self.block(l);
-            let (shape, v) = self.attention_shape(model, kept);
-            let operands = (&kept.qkv, &kept.qkv, v);
-            let (range, results) = (&self.activations.keys, (&kept.attended, &kept.lse));
-            attention::forward(plan, context.tokens, &shape, operands, range, results, self.capacity);
+            self.record_attention(plan, model, l, &context);
             self.record_after_attention(plan, model, l, &context);
         }
+    }
+
+    /// What the backward pass of block `l` reads, computed once more from the block's input.
+    fn record_again(&self, plan: &mut PlanBuilder, model: &Model, l: usize, context: &Context) {
+        self.record_attention_input(plan, model, l, context);
+        self.record_attention(plan, model, l, context);
+        self.record_gate_up(plan, model, l, context);
+    }
+
+    fn record_attention(&self, plan: &mut PlanBuilder, model: &Model, l: usize, context: &Context) {
+        let kept = self.block(l);
+        let (shape, v) = self.attention_shape(model, kept);
+        let operands = (&kept.qkv, &kept.qkv, v);
+        let (range, results) = (&self.activations.keys, (&kept.attended, &kept.lse));
+        attention::forward(plan, context.tokens, &shape, operands, range, results, self.capacity);
     }
 
     pub(super) fn record_embedding(&self, plan: &mut PlanBuilder, model: &Model) {
@@ -218,10 +160,15 @@ impl Pass {
 
     /// Output projection, residual, feed-forward layer, residual.
     pub(super) fn record_after_attention(&self, plan: &mut PlanBuilder, model: &Model, l: usize, context: &Context) {
+        self.record_gate_up(plan, model, l, context);
+        self.record_down(plan, model, l, context);
+    }
+
+    /// Output projection, residual, norm, gate and up.
+    fn record_gate_up(&self, plan: &mut PlanBuilder, model: &Model, l: usize, context: &Context) {
         let (a, kept, block, config) = (&self.activations, self.block(l), &model.blocks[l], &model.config);
         let (tokens, eps) = (context.tokens, config.rms_norm_eps as f32);
         let place = Place::rows(config.hidden_size as u32);
-        let width = config.intermediate_size as u32;
         block.o.forward(
             plan,
             context,
@@ -243,7 +190,13 @@ impl Pass {
         block
             .gate_up
             .forward(plan, context, &a.normed, &kept.gate_up, None, kept.low[2].as_ref());
-        swiglu::forward(plan, tokens, &kept.gate_up, width, &a.hidden);
+    }
+
+    /// The feed-forward layer's output, residual.
+    fn record_down(&self, plan: &mut PlanBuilder, model: &Model, l: usize, context: &Context) {
+        let (a, kept, block) = (&self.activations, self.block(l), &model.blocks[l]);
+        let width = model.config.intermediate_size as u32;
+        swiglu::forward(plan, context.tokens, &kept.gate_up, width, &a.hidden);
         block.down.forward(
             plan,
             context,
@@ -311,6 +264,10 @@ impl Pass {
         // Below the first trained weight nothing is wanted.
         let trains_embedding = model.embedding.slot.is_some();
         for l in (0..model.blocks.len()).rev() {
+            // What the last block computed is still there.
+            if self.recomputes && l + 1 < model.blocks.len() {
+                self.record_again(plan, model, l, &context);
+            }
             self.record_block_backward(plan, model, l, &context, d, l > 0 || trains_embedding);
         }
         if let Some(d_table) = model.embedding.slot.and_then(gradient) {

@@ -85,6 +85,8 @@ fn flat(identity: &Identity) -> Result<BTreeMap<String, Value>> {
     // Only `total_steps` counts: epochs and max_steps are two ways to say it.
     fields.remove("num_train_epochs");
     fields.remove("max_steps");
+    // It changes no number.
+    fields.remove("recompute");
     Ok(fields)
 }
 

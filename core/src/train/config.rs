@@ -39,6 +39,33 @@ pub enum WeightDecayOn {
     All,
 }
 
+/// Whether the backward pass computes a block's activations once more instead of keeping them. It changes no bit of a run's
+/// result, only its memory and its time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recompute {
+    /// Where memory is refused otherwise.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+    /// Always.
+    On,
+}
+
+impl std::str::FromStr for Recompute {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            "on" => Ok(Self::On),
+            _ => Err(Error::config("recompute", format!("{s:?} is not one of auto, off, on"))),
+        }
+    }
+}
+
 /// The linear layers of a block, by the names that PEFT matches.
 pub const LINEAR_MODULES: [&str; 7] = [
     "q_proj",
@@ -147,7 +174,7 @@ impl<'de> Deserialize<'de> for TargetModules {
     }
 }
 
-/// Everything that decides what a run computes, given its rows and its model.
+/// Everything that decides what a run computes, given its rows and its model; and how it trades time for memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
@@ -186,6 +213,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Order the rows anew each epoch; off: the file's order.
     pub shuffle: bool,
+    /// Whether activations are computed twice.
+    pub recompute: Recompute,
 }
 
 impl Default for TrainConfig {
@@ -208,6 +237,7 @@ impl Default for TrainConfig {
             max_steps: None,
             seed: 42,
             shuffle: true,
+            recompute: Recompute::default(),
         }
     }
 }
@@ -251,7 +281,8 @@ impl TrainConfig {
         self.learning_rate.unwrap_or(self.method.default_learning_rate())
     }
 
-    /// The same run with everything that has two spellings in one of them, so that equal runs compare equal.
+    /// The same run with everything that has two spellings in one of them, and without what changes no number, so that equal
+    /// runs compare equal.
     pub fn canonical(&self) -> Self {
         Self {
             learning_rate: Some(self.learning_rate()),
@@ -261,6 +292,7 @@ impl TrainConfig {
                 Method::Lora => self.lora.clone(),
                 Method::Full => LoraConfig::default(),
             },
+            recompute: Recompute::default(),
             ..self.clone()
         }
     }

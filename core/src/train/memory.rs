@@ -1,13 +1,17 @@
 //! What a run will allocate, before it does.
 
-use super::LoraConfig;
+use super::{LoraConfig, Recompute};
 use crate::gpu::Storage;
 use crate::model::{Flat, ModelConfig, ModelSpec, Needs, Purpose, Use, plan_activations};
 use crate::{Error, Result};
 
-/// Bytes by purpose.
+/// Bytes by purpose. What is not in it is small: 256 bytes for each dispatch of a plan, and a few numbers that are read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryPlan {
+    /// Tokens in a micro-batch.
+    pub capacity: u32,
+    /// Whether activations are computed twice.
+    pub recompute: bool,
     /// The base model's weights.
     pub weights: u64,
     /// The adapter's.
@@ -31,7 +35,7 @@ impl MemoryPlan {
     }
 }
 
-/// What training allocates in micro-batches of `capacity` tokens. `frozen` is how matrices are stored that are not trained.
+/// What training allocates in micro-batches of `capacity` tokens, with or without recomputation. `frozen` is how matrices are stored that are not trained.
 ///
 /// # Errors
 /// [`Error::Config`] when the adapter names no layer.
@@ -40,7 +44,7 @@ pub fn plan(
     keep: Use,
     frozen: Storage,
     lora: Option<&LoraConfig>,
-    capacity: u32,
+    (capacity, recompute): (u32, bool),
     max_binding: u64,
 ) -> Result<MemoryPlan> {
     let spec = ModelSpec::new(config);
@@ -94,9 +98,16 @@ pub fn plan(
         adapter = flat(&sizes);
     }
     let trained = if lora.is_some() { adapter } else { weights };
-    let (activations, (largest, largest_binding)) =
-        plan_activations(config, &needs, Purpose::Training, (capacity, capacity), max_binding);
+    let (activations, (largest, largest_binding)) = plan_activations(
+        config,
+        &needs,
+        Purpose::training(recompute),
+        (capacity, capacity),
+        max_binding,
+    );
     Ok(MemoryPlan {
+        capacity,
+        recompute,
         weights,
         adapter,
         gradients: trained,
@@ -126,7 +137,7 @@ pub fn capacity(
         } else {
             Use::Trained
         };
-        let plan = plan(config, keep, Storage::F32, lora, capacity, max_binding)?;
+        let plan = plan(config, keep, Storage::F32, lora, (capacity, false), max_binding)?;
         Ok((plan.largest_binding, plan.largest))
     };
     let (need, what) = largest(longest_row)?;
@@ -143,4 +154,49 @@ pub fn capacity(
         capacity = (capacity / 2).max(longest_row);
     }
     Ok(capacity)
+}
+
+/// The first plan that stays within `limit` bytes: with micro-batches of `most` tokens, of half as many and so on down to
+/// `least`, each without recomputation before with it as far as `recompute` leaves the choice. Recomputation comes before
+/// smaller micro-batches because it changes no bit of the result. Without a limit that is `most` tokens, and no
+/// recomputation unless it is [`Recompute::On`]: how much memory is free, WebGPU does not tell.
+///
+/// # Errors
+/// [`Error::TooLarge`] when the last of them does not fit, and what `plan(tokens, recompute)` returns.
+pub fn fit(
+    limit: Option<u64>,
+    recompute: Recompute,
+    (most, least): (u32, u32),
+    plan: impl Fn(u32, bool) -> Result<MemoryPlan>,
+) -> Result<MemoryPlan> {
+    let Some(limit) = limit else {
+        return plan(most, recompute == Recompute::On);
+    };
+    let ways: &[bool] = match recompute {
+        Recompute::Auto => &[false, true],
+        Recompute::Off => &[false],
+        Recompute::On => &[true],
+    };
+    let mut capacity = most;
+    loop {
+        let mut need = 0;
+        for &recompute in ways {
+            let plan = plan(capacity, recompute)?;
+            need = plan.total();
+            if need <= limit {
+                return Ok(plan);
+            }
+        }
+        if capacity <= least {
+            return Err(Error::TooLarge {
+                what: format!("training in micro-batches of {capacity} tokens"),
+                need,
+                have: limit,
+                hint: "raise --memory-limit, or use fewer --micro-batch-tokens, shorter rows (--max-length), \
+                       --recompute auto, LoRA or a smaller --dtype"
+                    .into(),
+            });
+        }
+        capacity = (capacity / 2).max(least);
+    }
 }

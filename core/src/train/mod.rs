@@ -7,5 +7,5 @@ pub mod schedule;
 mod trainer;
 pub mod work;
 
-pub use config::{LINEAR_MODULES, LoraConfig, Method, TrainConfig, WeightDecayOn};
+pub use config::{LINEAR_MODULES, LoraConfig, Method, Recompute, TrainConfig, WeightDecayOn};
 pub use trainer::{StepMetrics, Trainer};

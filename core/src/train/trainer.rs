@@ -1,15 +1,15 @@
 //! The training loop's device side: one optimizer step at a time.
 
-use super::{TrainConfig, WeightDecayOn, schedule};
+use super::{Recompute, TrainConfig, WeightDecayOn, schedule};
 use crate::data::{Example, MicroBatch};
 use crate::eval::{self, EvalMetrics};
 use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor, Timing};
-use crate::model::{Model, Pass, Purpose};
+use crate::model::{Flat, Model, Pass, Purpose};
 use crate::ops::{adamw, gradient_norm, loss_sum::METRICS};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 
-/// Steps that may be in flight.
+/// Steps that may be in flight; and micro-batches, where this crate may block until one has ended.
 const IN_FLIGHT: usize = 2;
 
 /// What one optimizer step did.
@@ -29,6 +29,9 @@ pub struct StepMetrics {
     pub grad_norm: f64,
     /// The learning rate that was used.
     pub learning_rate: f64,
+    /// Operations of the step as [`Plan::work`] estimates them: over the seconds it took, they are what
+    /// [`Gpu::set_speed`] wants to know.
+    pub work: u64,
 }
 
 impl StepMetrics {
@@ -62,9 +65,50 @@ pub struct Trainer {
     eval: Plan,
     staging: Vec<Staging>,
     in_flight: VecDeque<InFlight>,
+    /// The last two micro-batches that were submitted.
+    micro_batches: VecDeque<wgpu::SubmissionIndex>,
     diverged: Option<u64>,
     /// Whether [`Trainer::accumulate`] has left gradients behind.
     accumulated: bool,
+}
+
+/// What a trainer allocates beside the model.
+struct Buffers {
+    pass: Pass,
+    gradients: Vec<Tensor>,
+    moments: [Vec<Tensor>; 2],
+    /// Of training, of evaluation.
+    metrics: [Tensor; 2],
+    /// See [`Flat::runs`].
+    runs: Vec<(usize, u64, u64, bool)>,
+    partial_sums: Tensor,
+}
+
+impl Buffers {
+    /// None where the device refuses the memory.
+    async fn new(model: &Model, flat: &Flat, capacity: u32, recompute: bool) -> Result<Option<Self>> {
+        let gpu = model.gpu();
+        let scope = gpu.scope("allocating for training");
+        let pass = Pass::new(model, Purpose::training(recompute), capacity, capacity)?;
+        let runs = flat.runs(gpu.max_binding());
+        let partial = runs.iter().map(|r| gradient_norm::partials(r.2)).sum();
+        let buffers = Self {
+            pass,
+            gradients: flat.like(gpu, "gradients"),
+            moments: ["first moments", "second moments"].map(|label| flat.like(gpu, label)),
+            metrics: [Pass::metrics(gpu), Pass::metrics(gpu)],
+            runs,
+            partial_sums: gpu.tensor("partial sums", partial, Default::default()),
+        };
+        if scope.fits().await? {
+            return Ok(Some(buffers));
+        }
+        drop(buffers);
+        // Buffers that were written to are held until a submit.
+        gpu.queue().submit([]);
+        gpu.wait("allocating for training", None)?;
+        Ok(None)
+    }
 }
 
 impl Trainer {
@@ -82,15 +126,22 @@ impl Trainer {
                 "the model has no adapter, and was not loaded to be trained",
             ));
         };
-        let scope = gpu.scope("allocating for training");
-        let pass = Pass::new(&model, Purpose::Training, capacity, capacity)?;
-        let gradients = flat.like(&gpu, "gradients");
-        let moments = ["first moments", "second moments"].map(|label| flat.like(&gpu, label));
-        let (metrics, eval_metrics) = (Pass::metrics(&gpu), Pass::metrics(&gpu));
-        let runs = flat.runs(gpu.max_binding());
-        let partial: u64 = runs.iter().map(|r| gradient_norm::partials(r.2)).sum();
-        let partial_sums = gpu.tensor("partial sums", partial, Default::default());
-        scope.finish().await?;
+        let buffers = match Buffers::new(&model, flat, capacity, config.recompute == Recompute::On).await? {
+            None if config.recompute == Recompute::Auto => Buffers::new(&model, flat, capacity, true).await?,
+            given => given,
+        };
+        let Some(Buffers {
+            pass,
+            gradients,
+            moments,
+            metrics: [metrics, eval_metrics],
+            runs,
+            partial_sums,
+        }) = buffers
+        else {
+            let why = "the device is out of memory: use smaller micro-batches (--micro-batch-tokens) or shorter rows";
+            return Err(Error::gpu("allocating for training", why));
+        };
 
         let gradient = |slot: usize| Some(flat.at(&gradients, slot));
         let mut plan = PlanBuilder::new(&gpu, "micro-batch");
@@ -141,9 +192,15 @@ impl Trainer {
             eval,
             staging,
             in_flight: VecDeque::new(),
+            micro_batches: VecDeque::new(),
             diverged: None,
             accumulated: false,
         })
+    }
+
+    /// Whether the backward pass computes activations once more: as set, or because memory was refused otherwise.
+    pub fn recomputes(&self) -> bool {
+        self.pass.recomputes()
     }
 
     /// Steps submitted so far.
@@ -172,7 +229,8 @@ impl Trainer {
         self.config.learning_rate() * kind.factor(done, self.warmup, self.total_steps)
     }
 
-    /// Submit one optimizer step over these micro-batches. Returns at once.
+    /// Submit one optimizer step over these micro-batches. Returns as soon as no more than two of them are left to be done or,
+    /// on a caller's device, at once.
     ///
     /// # Errors
     /// [`Error::Busy`] when two steps are in flight; [`Error::Data`] when there is no target in the step, or a micro-batch
@@ -235,8 +293,7 @@ impl Trainer {
         let (scalars, learning_rate) = (self.scalars(targets), self.learning_rate(self.step));
         let step = self.step + 1;
         for batch in batches {
-            let counts = self.pass.upload(batch)?;
-            self.micro.run(&counts, &scalars);
+            self.run_micro_batch(batch, &scalars)?;
         }
         self.update.run(&Counts::default(), &scalars);
         self.step = step;
@@ -248,7 +305,20 @@ impl Trainer {
             tokens: batches.iter().map(|b| b.tokens.len() as u64).sum(),
             grad_norm: 0.0,
             learning_rate,
+            work: self.micro.work() * batches.len() as u64 + self.update.work(),
         })
+    }
+
+    /// Submit one micro-batch, once no more than one is before it where this crate may block.
+    fn run_micro_batch(&mut self, batch: &MicroBatch, scalars: &Scalars) -> Result<()> {
+        if self.micro_batches.len() >= IN_FLIGHT
+            && let Some(oldest) = self.micro_batches.pop_front()
+        {
+            self.gpu.wait("waiting for a micro-batch", Some(oldest))?;
+        }
+        let counts = self.pass.upload(batch)?;
+        self.micro_batches.extend(self.micro.run(&counts, scalars));
+        Ok(())
     }
 
     /// Take one optimizer step over these micro-batches, timing each dispatch; see [`Plan::profile`]. Its metrics are not read.
@@ -356,8 +426,7 @@ impl Trainer {
             ..Scalars::default()
         };
         for batch in batches {
-            let counts = self.pass.upload(batch)?;
-            self.micro.run(&counts, &scalars);
+            self.run_micro_batch(batch, &scalars)?;
         }
         let sums = self.gpu.read(&self.metrics.slice(0, 2)).await?;
         self.clear_sums();

@@ -15,14 +15,14 @@ use wgpu_sft::gpu::Gpu;
 use wgpu_sft::model::Use;
 use wgpu_sft::train::checkpoint::{Device, Identity};
 use wgpu_sft::train::memory::{self, MemoryPlan};
-use wgpu_sft::train::{Method, TrainConfig, Trainer};
+use wgpu_sft::train::{Method, Recompute, TrainConfig, Trainer};
 
 use crate::args::{DeviceArgs, TrainArgs};
 use crate::config_file::Settings;
 use crate::model_files::{ModelFiles, parse_dtype, storage};
 use crate::progress::{bytes, line};
 use crate::run_folder::{Checkpoint, RunFolder};
-use crate::{Outcome, devices, interrupt};
+use crate::{Outcome, devices, interrupt, pipeline_cache};
 
 /// Tokens computed at once where no flag says: more gain nothing, and cost memory.
 const MOST_TOKENS: u32 = 2048;
@@ -132,6 +132,7 @@ impl Job {
         let gpu = devices::open(&DeviceArgs {
             device: settings.device.clone(),
             kernels: settings.kernels.clone(),
+            checked: settings.checked.unwrap_or(false),
         })?;
         let stored = match (config.method, settings.dtype.as_deref()) {
             (Method::Full, _) => Dtype::F32,
@@ -148,25 +149,28 @@ impl Job {
         let longest = longest(&rows, eval_rows.as_ref());
         let saved = checkpoint.as_ref().map(|checkpoint| &checkpoint.state);
         let moved = saved.is_some_and(|state| state.device != Device::from(gpu.info()));
-        let capacity = match (settings.micro_batch_tokens, saved) {
-            (Some(tokens), _) => tokens,
-            (None, Some(state)) => state.identity.micro_batch_tokens,
+        // What is set, or was when the run began, is not made smaller to fit.
+        let (most, least) = match (settings.micro_batch_tokens, saved) {
+            (Some(tokens), _) => (tokens, tokens),
+            (None, Some(state)) => (state.identity.micro_batch_tokens, state.identity.micro_batch_tokens),
             (None, None) => {
                 let tokens = u32::try_from(most_tokens(&rows, &mut order)).unwrap_or(u32::MAX);
-                memory::capacity(&source.config, lora, longest, tokens, MOST_TOKENS, gpu.max_binding())?
+                let most = memory::capacity(&source.config, lora, longest, tokens, MOST_TOKENS, gpu.max_binding())?;
+                (most, longest)
             }
         };
-        if capacity < longest {
-            let why = format!("{capacity} tokens do not hold the longest row, which has {longest}");
+        if most < longest {
+            let why = format!("{most} tokens do not hold the longest row, which has {longest}");
             return Err(Error::config("micro_batch_tokens", why).into());
         }
-        let memory = memory::plan(
-            &source.config,
-            usage,
-            storage(stored),
-            lora,
-            capacity,
-            gpu.max_binding(),
+        let memory = memory::fit(
+            settings.memory_limit()?,
+            settings.recompute()?,
+            (most, least),
+            |tokens, recompute| {
+                let size = (tokens, recompute);
+                memory::plan(&source.config, usage, storage(stored), lora, size, gpu.max_binding())
+            },
         )?;
         let identity = Identity {
             total_steps: total,
@@ -174,7 +178,7 @@ impl Job {
             tokenizer: source.tokenizer_hash(),
             model: source.model_hash(config.method == Method::Lora),
             dtype: stored.name().to_lowercase(),
-            micro_batch_tokens: capacity,
+            micro_batch_tokens: memory.capacity,
             kernels: match saved {
                 // Another device has kernels of its own; that it is another is told apart from that.
                 Some(state) if moved && settings.kernels.is_none() => state.identity.kernels.clone(),
@@ -262,12 +266,13 @@ impl Job {
         ))?;
         let plan = &self.memory;
         self.say(&format!(
-            "memory: {} (weights {}, gradients {}, optimizer {}, activations {}), largest binding {} of {}, {} tokens at once",
+            "memory: {} (weights {}, gradients {}, optimizer {}, activations {}{}), largest binding {} of {}, {} tokens at once",
             bytes(plan.total()),
             bytes(plan.weights + plan.adapter),
             bytes(plan.gradients),
             bytes(plan.optimizer),
             bytes(plan.activations),
+            if plan.recompute { ", recomputed" } else { "" },
             bytes(plan.largest_binding),
             bytes(self.gpu.max_binding()),
             self.capacity(),
@@ -290,13 +295,28 @@ impl Job {
     }
 
     /// Put the model on the device, ready for its first step.
-    fn trainer(&self) -> Result<Trainer> {
+    fn trainer(&mut self) -> Result<Trainer> {
         let mut model = self.source.load(&self.gpu, self.usage, self.quiet())?;
+        self.source.forget_weights();
         if self.config.method == Method::Lora {
             model.add_adapter(&self.config.lora.adapter_config(None), self.config.seed)?;
         }
-        let capacity = self.identity.micro_batch_tokens;
-        Ok(block_on(Trainer::new(model, &self.config, self.total, capacity))?)
+        let recompute = match (self.settings.recompute()?, &self.settings.memory_limit) {
+            // Left to the device: whether it refuses memory shows when it is asked for.
+            (Recompute::Auto, None) => Recompute::Auto,
+            _ if self.memory.recompute => Recompute::On,
+            _ => Recompute::Off,
+        };
+        let config = TrainConfig {
+            recompute,
+            ..self.config.clone()
+        };
+        let trainer = block_on(Trainer::new(model, &config, self.total, self.memory.capacity))?;
+        pipeline_cache::write(&self.gpu);
+        if trainer.recomputes() && !self.memory.recompute {
+            self.say("memory: the device refused as much: activations are recomputed instead of kept")?;
+        }
+        Ok(trainer)
     }
 }
 

@@ -38,6 +38,7 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
     };
     let (mut submitted, mut finished) = (done, done);
     let mut last: Option<Checkpoint> = None;
+    let mut begun: Option<Instant> = None;
     while finished < job.total {
         let stop = interrupt::asked() || log.closed.is_some();
         // Saving and evaluating want the state after exactly this many steps, so nothing may be under way behind them.
@@ -54,11 +55,16 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
         if finished < submitted {
             let step = block_on(trainer.metrics()).map_err(|error| explain(job, error))?;
             finished += 1;
+            // From one step's end to the next one's, where nothing else was done in between.
+            if let Some(begun) = begun.replace(Instant::now()) {
+                job.gpu.set_speed(step.work as f64 / begun.elapsed().as_secs_f64());
+            }
             log.step(job, &step)?;
         }
         if finished < submitted {
             continue;
         }
+        begun = None;
         if evaluates_after(job, finished) {
             log.evaluate(job, trainer, finished)?;
         }

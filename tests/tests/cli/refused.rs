@@ -164,3 +164,24 @@ fn a_run_that_diverges_names_its_step() {
     ];
     bench.train("out", &more).ended(1, &["step 2", "diverged"]);
 }
+
+#[test]
+fn a_memory_limit_that_is_none_or_cannot_be_kept() {
+    let bench = Bench::new();
+    for size in ["6 foo", "-1GiB", "0", "many", ""] {
+        bench
+            .train("out", &[&format!("--memory-limit={size}")])
+            .refused(&["memory_limit: ", "6GiB"]);
+    }
+    bench
+        .train("out", &["--recompute", "maybe"])
+        .refused(&["recompute: ", "auto, off, on"]);
+    let little = ["--memory-limit", "4kB"];
+    bench
+        .train("out", &little)
+        .refused(&["micro-batches of 25 tokens", "4000 are available", "--memory-limit"]);
+    bench
+        .train("out", &[&little[..], &["--micro-batch-tokens", "64"]].concat())
+        .refused(&["micro-batches of 64 tokens"]);
+    assert!(!bench.path("out").exists());
+}

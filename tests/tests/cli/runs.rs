@@ -257,3 +257,153 @@ fn what_the_step_computes_does_not_depend_on_the_micro_batch() {
         assert!((one - many).abs() < 1e-5 * one, "{one} and {many}");
     }
 }
+
+#[test]
+fn a_memory_limit_is_kept_by_recomputing() {
+    let bench = Bench::new();
+    let tokens = ["--micro-batch-tokens", "4096", "--max-steps", "4", "--save-steps", "2"];
+    let with = |folder: &str, more: &[&str]| bench.train(folder, &[&tokens[..], more].concat()).fine();
+    let kept = with("kept", &[]);
+    assert!(!kept.contains("recomputed"), "{kept}");
+    for (folder, more) in [("on", ["--recompute", "on"]), ("limited", ["--memory-limit", "24MiB"])] {
+        let out = with(folder, &more);
+        assert!(out.contains(", recomputed), largest binding"), "{out}");
+        bench.assert_same("kept", folder, &["adapter_model.safetensors"]);
+    }
+    // It is not part of what the run is.
+    bench.copy("kept/checkpoint-2", "half/checkpoint-2");
+    fs::copy(bench.path("kept/metrics.jsonl"), bench.path("half/metrics.jsonl")).unwrap();
+    with("half", &["--resume", "--recompute", "on"]);
+    bench.assert_same("kept", "half", &["adapter_model.safetensors"]);
+    // Micro-batches that are not set are made smaller.
+    let whole = bench.train("small", &["--dry-run"]).fine();
+    assert!(whole.contains(" 88 tokens at once"), "{whole}");
+    let out = bench.train("small", &["--dry-run", "--memory-limit", "650 kB"]).fine();
+    assert!(
+        out.contains("recomputed") && out.contains(" 44 tokens at once"),
+        "{out}"
+    );
+}
+
+/// A CPU adapter's memory is the process's, which can be kept short: of 3 GB for a plan that has 3.4 GB.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_that_is_refused_is_saved_by_recomputing() {
+    let bench = Bench::new();
+    let config = json!({
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 256,
+        "num_hidden_layers": 24, "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 256,
+        "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000, "tie_word_embeddings": true,
+        "hidden_act": "silu"
+    });
+    bench.write("config.json", &config.to_string());
+    bench
+        .run(&["init", "--config", "config.json", "--output-dir", "model"])
+        .fine();
+    let arguments = [
+        &training("model", "out")[..],
+        &[
+            "--max-steps",
+            "1",
+            "--micro-batch-tokens",
+            "32768",
+            "--device",
+            "llvmpipe",
+        ],
+    ]
+    .concat();
+    let limited = |more: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -v 3000000; exec \"$@\"", "sh"]);
+        let command = command.arg(binary()).args(&arguments).args(more);
+        let output = command.current_dir(bench.folder.path()).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, err) = limited(&["--recompute", "off"]);
+    assert!(code == Some(2) && err.contains("out of memory"), "{code:?} {err}");
+    let (code, out, err) = limited(&[]);
+    assert!(
+        code == Some(0) && out.contains("activations are recomputed"),
+        "{code:?} {out} {err}"
+    );
+}
+
+#[test]
+fn checks_are_kept_where_asked_for_and_change_no_bit() {
+    let bench = Bench::new();
+    let plain = bench.train("plain", &["--max-steps", "2"]).fine();
+    let checked = bench.train("checked", &["--max-steps", "2", "--checked"]).fine();
+    assert!(
+        !plain.contains(", checked)") && checked.contains(" kernels, checked)"),
+        "{checked}"
+    );
+    bench.assert_same("plain", "checked", &["adapter_model.safetensors"]);
+    let out = bench.run(&["check", "swiglu", "--checked"]).fine();
+    assert!(
+        out.contains(" kernels, checked)") && out.contains("cases are right"),
+        "{out}"
+    );
+    assert!(bench.run(&["devices"]).fine().contains("--checked"));
+}
+
+/// Whatever is where the driver's work was left, a run begins; and it leaves its own again.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_damaged_pipeline_cache_is_ignored() {
+    let bench = Bench::new();
+    let check = || bench.run(&["check", "swiglu"]).fine();
+    check();
+    let files: Vec<_> = fs::read_dir(bench.path("cache/wgpu-sft")).unwrap().collect();
+    let [Ok(file)] = &files[..] else {
+        panic!("{files:?}");
+    };
+    let good = fs::read(file.path()).unwrap();
+    let mut flipped = good.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for damaged in [&good[..good.len() / 2], &flipped, b"", b"nothing"] {
+        fs::write(file.path(), damaged).unwrap();
+        check();
+        assert_ne!(fs::read(file.path()).unwrap(), damaged);
+    }
+    // Nowhere to write is no reason to stop.
+    fs::remove_dir_all(bench.path("cache")).unwrap();
+    bench.write("cache", "a file");
+    check();
+}
+
+/// Of the process, as the system counts it: the library's own count is tested elsewhere.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_is_flat_over_300_steps() {
+    let bench = Bench::new();
+    let model = golden("llama_tied_gqa");
+    let more = [
+        "--max-steps",
+        "300",
+        "--micro-batch-tokens",
+        "32",
+        "--save-steps",
+        "1000",
+    ];
+    let arguments = [&training(&model, "out")[..], &more].concat();
+    let mut command = bench.command(&arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut resident = Vec::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap) {
+        if ["step 100/300 ", "step 290/300 "]
+            .iter()
+            .any(|step| line.starts_with(step))
+        {
+            let status = fs::read_to_string(&status).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+            resident.push(line.trim().trim_end_matches(" kB").parse::<u64>().unwrap());
+        }
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let [early, late] = resident[..] else {
+        panic!("{resident:?}");
+    };
+    assert!(late < early + 2048, "{early} kB after 100 steps, {late} kB after 290");
+}

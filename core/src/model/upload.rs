@@ -1,0 +1,84 @@
+//! A micro-batch on its way to the device, with the indices that the passes need.
+
+use super::Pass;
+use crate::data::MicroBatch;
+use crate::gpu::Counts;
+use crate::ops::gather;
+use crate::{Error, Result};
+
+impl Pass {
+    /// Upload a micro-batch.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when it does not fit the capacity, or a token is not in the vocabulary.
+    pub fn upload(&self, batch: &MicroBatch) -> Result<Counts> {
+        let n = batch.tokens.len();
+        if n > self.capacity as usize {
+            return Err(Error::data(format!(
+                "a micro-batch of {n} tokens exceeds the capacity of {}",
+                self.capacity
+            )));
+        }
+        if let Some(id) = batch
+            .tokens
+            .iter()
+            .chain(&batch.targets)
+            .find(|&&id| id >= self.vocabulary)
+        {
+            return Err(Error::data(format!(
+                "token {id} is not in the vocabulary of {}",
+                self.vocabulary
+            )));
+        }
+        if let Some(position) = batch.positions.iter().find(|&&p| p >= self.positions) {
+            return Err(Error::data(format!(
+                "position {position} is past the longest row, {}",
+                self.positions
+            )));
+        }
+        let pairs = |a: &[u32], b: &dyn Fn(usize) -> u32| -> Vec<[u32; 2]> {
+            a.iter().enumerate().map(|(i, &first)| [first, b(i)]).collect()
+        };
+        let keys = pairs(&batch.segment_start, &|i| i as u32 + 1);
+        let queries: Vec<[u32; 2]> = batch
+            .segment_end
+            .iter()
+            .enumerate()
+            .map(|(i, &end)| [i as u32, end])
+            .collect();
+        let mut inverse = vec![gather::NONE; n];
+        for (i, &row) in batch.target_rows.iter().enumerate() {
+            inverse[row as usize] = i as u32;
+        }
+        let mut order: Vec<u32> = (0..n as u32).collect();
+        order.sort_by_key(|&t| (batch.tokens[t as usize], t));
+        let mut distinct: Vec<[u32; 3]> = Vec::new();
+        for (place, &t) in order.iter().enumerate() {
+            let (id, end) = (batch.tokens[t as usize], place as u32 + 1);
+            match distinct.last_mut() {
+                Some(last) if last[0] == id => last[2] = end,
+                _ => distinct.push([id, place as u32, end]),
+            }
+        }
+        let a = &self.activations;
+        for (tensor, numbers) in [
+            (&a.token, &batch.tokens[..]),
+            (&a.position, &batch.positions),
+            (&a.example, &batch.example),
+            (&a.keys, keys.as_flattened()),
+            (&a.queries, queries.as_flattened()),
+            (&a.target_row, &batch.target_rows),
+            (&a.target, &batch.targets),
+            (&a.inverse, &inverse),
+            (&a.distinct, distinct.as_flattened()),
+            (&a.order, &order),
+        ] {
+            self.gpu.write(tensor, bytemuck::cast_slice(numbers));
+        }
+        Ok(Counts {
+            tokens: n as u32,
+            targets: batch.targets.len() as u32,
+            distinct: distinct.len() as u32,
+        })
+    }
+}
