@@ -2,10 +2,9 @@
 //   s_ij = scale * q_i . k_j,  L_i = log sum_j exp s_ij,  o_i = sum_j exp(s_ij - L_i) v_j
 // q [R, H, S], k and v [*, K, S] inside rows with their own strides and offsets (in vectors of four), range [R] = (first,
 // last), o [R, H, S], lse [R, H]. Query head h reads key head h / (H / K). Writes o and lse.
-// One invocation: $A$ queries of one head. A template: a line with `$a` stands for one line a query, with `$j` for one a key of
-// those that are loaded together, with `$i` for one a vector of a head, with `$l` for one a vector that a lane loads.
-// `$OF(x, j, i)` is vector i of row j of x: from the lane that loaded it where the family has subgroups, whose lanes then walk all
-// their rows together; else each lane loads it.
+// One invocation: $A$ queries of one head. A template: a line with `$a` stands for one line a query, with `$i` for one a vector
+// of a head, with `$l` for one a vector that a lane loads. `$OF(x, i)` is vector i of the loop's row of x: from the lane that
+// loaded it where the family has subgroups, whose lanes then walk all their rows together; else each lane loads it.
 struct Params {
     heads: u32,
     group: u32, // H / K
@@ -49,25 +48,23 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
     first = min(first, keys$a.x);
     last = max(last, keys$a.y);
     last = $HIGHEST$(last);
-    for (var j = $LOWEST$(first); j < last; j += $J$u) {
-        let key$j = min(j + $ju, last - 1u);
-        let kj$j = key$j * p.k_stride + k_at;
-        let vj$j = key$j * p.v_stride + v_at;
-        let k_$j_$l = k[kj$j + $LOADED$];
-        let v_$j_$l = v[vj$j + $LOADED$];
-        var d$a_$j = vec4<f32>(0.0);
-        d$a_$j = fma(q$a_$i, $OF(k, $j, $i), d$a_$j);
-        let seen$a_$j = j + $ju >= keys$a.x && j + $ju < keys$a.y;
-        let s$a_$j = select(-1e30, (d$a_$j.x + d$a_$j.y) + (d$a_$j.z + d$a_$j.w), seen$a_$j);
-        var top$a = peak$a;
-        top$a = max(top$a, s$a_$j);
+    for (var j = $LOWEST$(first); j < last; j++) {
+        let kj = j * p.k_stride + k_at;
+        let vj = j * p.v_stride + v_at;
+        let k_$l = k[kj + $LOADED$];
+        let v_$l = v[vj + $LOADED$];
+        var d$a = vec4<f32>(0.0);
+        d$a = fma(q$a_$i, $OF(k, $i), d$a);
+        let seen$a = j >= keys$a.x && j < keys$a.y;
+        let s$a = select(-1e30, (d$a.x + d$a.y) + (d$a.z + d$a.w), seen$a);
+        let top$a = max(peak$a, s$a);
         let shrink$a = exp(peak$a - top$a);
         peak$a = top$a;
-        let w$a_$j = select(0.0, exp(s$a_$j - top$a), seen$a_$j);
+        let w$a = select(0.0, exp(s$a - top$a), seen$a);
         sum$a *= shrink$a;
-        sum$a += w$a_$j;
+        sum$a += w$a;
         o$a_$i *= shrink$a;
-        o$a_$i = fma(vec4<f32>(w$a_$j), $OF(v, $j, $i), o$a_$i);
+        o$a_$i = fma(vec4<f32>(w$a), $OF(v, $i), o$a_$i);
     }
     if i$a < rows { o[(i$a * p.heads + h) * $V$u + $iu] = o$a_$i / sum$a; }
     if i$a < rows { lse[i$a * p.heads + h] = peak$a + log(sum$a); }

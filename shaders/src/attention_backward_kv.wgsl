@@ -49,25 +49,24 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
     last = $HIGHEST$(last);
     for (var g = 0u; g < p.group; g++) {
         let head = h * p.group + g;
-        for (var i = first; i < last; i += $J$u) {
-            let query$j = min(i + $ju, last - 1u);
-            let qi$j = query$j * p.q_stride + p.q_offset + head * $V$u;
-            let oi$j = (query$j * p.heads + head) * $V$u;
-            let q_$j_$l = q[qi$j + $LOADED$];
-            let d_o_$j_$l = d_o[oi$j + $LOADED$];
-            let l$j = lse_delta[query$j * p.heads + head];
-            let delta$j = lse_delta[p.delta_offset + query$j * p.heads + head];
-            var d$a_$j = vec4<f32>(0.0);
-            var e$a_$j = vec4<f32>(0.0);
-            d$a_$j = fma(k$a_$i, $OF(q, $j, $i), d$a_$j);
-            e$a_$j = fma(v$a_$i, $OF(d_o, $j, $i), e$a_$j);
-            let s$a_$j = (d$a_$j.x + d$a_$j.y) + (d$a_$j.z + d$a_$j.w);
-            let dp$a_$j = (e$a_$j.x + e$a_$j.y) + (e$a_$j.z + e$a_$j.w);
-            let seen$a_$j = i + $ju >= queries$a.x && i + $ju < queries$a.y;
-            let w$a_$j = select(0.0, exp(min(s$a_$j - l$j, 0.0)), seen$a_$j);
-            let ds$a_$j = w$a_$j * (dp$a_$j - delta$j) * p.scale;
-            dv$a_$i = fma(vec4<f32>(w$a_$j), $OF(d_o, $j, $i), dv$a_$i);
-            dk$a_$i = fma(vec4<f32>(ds$a_$j), $OF(q, $j, $i), dk$a_$i);
+        for (var i = first; i < last; i++) {
+            let qi = i * p.q_stride + p.q_offset + head * $V$u;
+            let oi = (i * p.heads + head) * $V$u;
+            let q_$l = q[qi + $LOADED$];
+            let d_o_$l = d_o[oi + $LOADED$];
+            let l = lse_delta[i * p.heads + head];
+            let delta = lse_delta[p.delta_offset + i * p.heads + head];
+            var d$a = vec4<f32>(0.0);
+            var e$a = vec4<f32>(0.0);
+            d$a = fma(k$a_$i, $OF(q, $i), d$a);
+            e$a = fma(v$a_$i, $OF(d_o, $i), e$a);
+            let seen$a = i >= queries$a.x && i < queries$a.y;
+            let s$a = select(-1e30, (d$a.x + d$a.y) + (d$a.z + d$a.w), seen$a);
+            let dp$a = (e$a.x + e$a.y) + (e$a.z + e$a.w);
+            let w$a = exp(s$a - l);
+            let ds$a = w$a * (dp$a - delta) * p.scale;
+            dv$a_$i = fma(vec4<f32>(w$a), $OF(d_o, $i), dv$a_$i);
+            dk$a_$i = fma(vec4<f32>(ds$a), $OF(q, $i), dk$a_$i);
         }
     }
     if j$a < rows { dkv[j$a * p.d_stride + p.dk_offset + h * $V$u + $iu] = dk$a_$i; }

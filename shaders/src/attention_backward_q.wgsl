@@ -48,21 +48,20 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
     first = min(first, keys$a.x);
     last = max(last, keys$a.y);
     last = $HIGHEST$(last);
-    for (var j = $LOWEST$(first); j < last; j += $J$u) {
-        let key$j = min(j + $ju, last - 1u);
-        let kj$j = key$j * p.k_stride + k_at;
-        let vj$j = key$j * p.v_stride + v_at;
-        let k_$j_$l = k[kj$j + $LOADED$];
-        let v_$j_$l = v[vj$j + $LOADED$];
-        var d$a_$j = vec4<f32>(0.0);
-        var e$a_$j = vec4<f32>(0.0);
-        d$a_$j = fma(q$a_$i, $OF(k, $j, $i), d$a_$j);
-        e$a_$j = fma(do$a_$i, $OF(v, $j, $i), e$a_$j);
-        let s$a_$j = (d$a_$j.x + d$a_$j.y) + (d$a_$j.z + d$a_$j.w);
-        let dp$a_$j = (e$a_$j.x + e$a_$j.y) + (e$a_$j.z + e$a_$j.w);
-        let seen$a_$j = j + $ju >= keys$a.x && j + $ju < keys$a.y;
-        let ds$a_$j = select(0.0, exp(min(s$a_$j - l$a, 0.0)) * (dp$a_$j - delta$a) * p.scale, seen$a_$j);
-        dq$a_$i = fma(vec4<f32>(ds$a_$j), $OF(k, $j, $i), dq$a_$i);
+    for (var j = $LOWEST$(first); j < last; j++) {
+        let kj = j * p.k_stride + k_at;
+        let vj = j * p.v_stride + v_at;
+        let k_$l = k[kj + $LOADED$];
+        let v_$l = v[vj + $LOADED$];
+        var d$a = vec4<f32>(0.0);
+        var e$a = vec4<f32>(0.0);
+        d$a = fma(q$a_$i, $OF(k, $i), d$a);
+        e$a = fma(do$a_$i, $OF(v, $i), e$a);
+        let seen$a = j >= keys$a.x && j < keys$a.y;
+        let s$a = select(-1e30, (d$a.x + d$a.y) + (d$a.z + d$a.w), seen$a);
+        let dp$a = (e$a.x + e$a.y) + (e$a.z + e$a.w);
+        let ds$a = exp(s$a - l$a) * (dp$a - delta$a) * p.scale;
+        dq$a_$i = fma(vec4<f32>(ds$a), $OF(k, $i), dq$a_$i);
     }
     if i$a < rows { dq[i$a * p.d_stride + p.dq_offset + h * $V$u + $iu] = dq$a_$i; }
 }

@@ -91,7 +91,7 @@ pub fn kernel(label: &'static str, template: &'static str, head_dim: u32, family
     let vectors = head_dim / 4;
     let lanes = width(family);
     let broadcast = matches!(family, Family::Subgroup(_));
-    let (mine, rows) = (own_rows(label, head_dim, family), if vectors > 32 { 1 } else { 2 });
+    let mine = own_rows(label, head_dim, family);
     let loads = if broadcast { vectors.div_ceil(lanes) } else { 0 };
     let (lowest, highest) = if broadcast {
         ("subgroupMin", "subgroupMax")
@@ -103,12 +103,11 @@ pub fn kernel(label: &'static str, template: &'static str, head_dim: u32, family
         let line = line
             .replace("$V$", &vectors.to_string())
             .replace("$A$", &mine.to_string())
-            .replace("$J$", &rows.to_string())
             .replace("$WIDTH$", &lanes.to_string())
             .replace("$LOWEST$", lowest)
             .replace("$HIGHEST$", highest);
         let mut lines = Vec::new();
-        for line in repeat(repeat(vec![line], "$a", mine), "$j", rows) {
+        for line in repeat(vec![line], "$a", mine) {
             for (l, line) in repeat(vec![line], "$l", loads).into_iter().enumerate() {
                 let loaded = format!("min({}u + lane, {}u)", l as u32 * lanes, vectors - 1);
                 lines.push(line.replace("$LOADED$", &loaded));
@@ -145,29 +144,28 @@ fn repeat(lines: Vec<String>, mark: &str, count: u32) -> Vec<String> {
     lines.into_iter().flat_map(each).collect()
 }
 
-/// `$OF(x, j, i)`: vector `i` of row `j` of `x`, from the lane that has loaded it or from memory.
+/// `$OF(x, i)`: vector `i` of a row of `x`, from the lane that has loaded it or from memory.
 fn row_vectors(line: &str, lanes: Option<u32>) -> String {
     let Some((before, rest)) = line.split_once("$OF(") else {
         return line.to_owned();
     };
     let (arguments, after) = rest.split_once(')').expect("a closing parenthesis");
-    let mut arguments = arguments.split(", ");
-    let mut next = || arguments.next().expect("three arguments");
-    let (name, row, vector) = (next(), next(), next());
-    let place = match name {
-        "d_o" => "oi",
-        "q" => "qi",
-        "k" => "kj",
-        _ => "vj",
+    let (name, vector) = arguments.split_once(", ").expect("two arguments");
+    let Some(lanes) = lanes else {
+        let row = match name {
+            "d_o" => "oi",
+            "q" => "qi",
+            "k" => "kj",
+            _ => "vj",
+        };
+        return format!("{before}{name}[{row} + {vector}u]{after}");
     };
-    match lanes {
-        None => format!("{before}{name}[{place}{row} + {vector}u]{after}"),
-        Some(lanes) => {
-            let vector: u32 = vector.parse().expect("a number");
-            let (load, lane) = (vector / lanes, vector % lanes);
-            format!("{before}subgroupBroadcast({name}_{row}_{load}, {lane}u){after}")
-        }
-    }
+    let vector: u32 = vector.parse().expect("a number");
+    format!(
+        "{before}subgroupBroadcast({name}_{}, {}u){after}",
+        vector / lanes,
+        vector % lanes
+    )
 }
 
 /// Queries or keys in a workgroup.
