@@ -46,7 +46,8 @@ fn expansions(stem: &str, text: &str) -> Vec<(Family, Kernel)> {
     let leak = |s: &str| -> &'static str { s.to_owned().leak() };
     if stem != "matmul" {
         let (stem, text) = (leak(stem), leak(text));
-        return [8, 24, 64, 80, 128, 256]
+        if stem.ends_with("_tiled") {
+            return [8, 24, 64, 80, 128, 256]
             .into_iter()
             .flat_map(|size| FAMILIES.map(|family| (family, ops::attention::kernel(stem, text, size, family))))
             .collect();
@@ -83,7 +84,7 @@ const SWITCHES: [&str; 5] = ["ACCUMULATE", "BACKWARD", "DECAY", "MODE", "SCATTER
 
 /// Every kernel made from a shader file: with the values that `ops` gives its `override` constants.
 fn kernels(stem: &str, text: &str) -> Vec<(Family, Kernel)> {
-    if stem == "matmul" || text.contains("$i") {
+    if stem == "matmul" || text.contains("$i") || text.contains("$r") {
         return expansions(stem, text);
     }
     // As `ops::row_shape` and `ops::cross_entropy::apply` have it.
@@ -370,7 +371,7 @@ fn no_word_is_reserved_and_no_extension_is_asked_for() {
 
 /// A shader's stem without the suffix that says which part of its operation it is.
 fn base(stem: &str) -> &str {
-    let cut = ["_backward", "_delta", "_finish"]
+    let cut = ["_backward", "_delta", "_finish", "_tiled"]
         .iter()
         .filter_map(|suffix| stem.find(suffix))
         .min();

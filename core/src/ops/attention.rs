@@ -2,6 +2,9 @@
 
 use crate::gpu::{Family, Grid, Kernel, PlanBuilder, Rows, Tensor, params};
 use wgpu_sft_shaders::{ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q, ATTENTION_DELTA};
+use wgpu_sft_shaders::{ATTENTION_BACKWARD_KV_TILED, ATTENTION_BACKWARD_Q_TILED, ATTENTION_TILED};
+
+pub mod tiled;
 
 /// Head counts and where queries, keys and values lie in their tensors' rows, in numbers.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +113,25 @@ fn width(family: Family) -> u32 {
     if family.is_cpu() { 8 } else { 64 }
 }
 
+/// A pass's kernel, of its texts for CPU adapters and for GPUs, and its grid.
+fn form(
+    plan: &PlanBuilder,
+    label: &'static str,
+    texts: [&'static str; 2],
+    shape: &Shape,
+    heads: u32,
+) -> (Kernel, Grid) {
+    let (family, [plain, staged]) = (plan.gpu().family(), texts);
+    if !family.is_cpu() {
+        return (tiled::kernel(label, staged, shape.head_dim), tiled::grid(heads));
+    }
+    let rows = width(family);
+    (
+        kernel(label, plain, shape.head_dim, family),
+        Grid::Tiles { x: heads, rows },
+    )
+}
+
 /// Writes `o [R, H·S]` and the first `R·H` numbers of `lse`. Query `i` sees keys `range[i].0 .. range[i].1` of `k` and `v`.
 pub fn forward(
     plan: &mut PlanBuilder,
@@ -120,12 +142,7 @@ pub fn forward(
     (o, lse): (&Tensor, &Tensor),
     most: u32,
 ) {
-    let family = plan.gpu().family();
-    let kernel = kernel("attention", ATTENTION, shape.head_dim, family);
-    let grid = Grid::Tiles {
-        x: shape.heads,
-        rows: width(family),
-    };
+    let (kernel, grid) = form(plan, "attention", [ATTENTION, ATTENTION_TILED], shape, shape.heads);
     plan.dispatch(
         &kernel,
         &Params::new(shape, shape, 0),
@@ -161,7 +178,6 @@ pub fn backward(
     (d, d_shape): (&Tensor, &Shape),
     most: u32,
 ) {
-    let family = plan.gpu().family();
     let delta = Kernel::new("attention_delta", ATTENTION_DELTA, &[]);
     let params = delta_params::new(shape.head_dim, saved.delta_offset);
     plan.dispatch(
@@ -173,30 +189,14 @@ pub fn backward(
         0,
     );
 
-    let queries = kernel("attention_backward_q", ATTENTION_BACKWARD_Q, shape.head_dim, family);
+    let texts = [ATTENTION_BACKWARD_Q, ATTENTION_BACKWARD_Q_TILED];
+    let (queries, grid) = form(plan, "attention_backward_q", texts, shape, shape.heads);
     let params = Params::new(shape, d_shape, saved.delta_offset);
-    let grid = |heads| Grid::Tiles {
-        x: heads,
-        rows: width(family),
-    };
     let operands = [q, k, v, saved.keys, saved.lse, d_o, d];
-    plan.dispatch(
-        &queries,
-        &params,
-        tokens,
-        grid(shape.heads),
-        &operands,
-        2 * shape.work(most),
-    );
+    plan.dispatch(&queries, &params, tokens, grid, &operands, 2 * shape.work(most));
 
-    let keys = kernel("attention_backward_kv", ATTENTION_BACKWARD_KV, shape.head_dim, family);
+    let texts = [ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_KV_TILED];
+    let (keys, grid) = form(plan, "attention_backward_kv", texts, shape, shape.kv_heads);
     let operands = [q, k, v, saved.queries, saved.lse, d_o, d];
-    plan.dispatch(
-        &keys,
-        &params,
-        tokens,
-        grid(shape.kv_heads),
-        &operands,
-        2 * shape.work(most),
-    );
+    plan.dispatch(&keys, &params, tokens, grid, &operands, 2 * shape.work(most));
 }
