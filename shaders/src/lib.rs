@@ -54,6 +54,9 @@ pub const LOSS_SUM: &str = include_str!("loss_sum.wgsl");
 /// `matmul.wgsl`.
 pub const MATMUL: &str = include_str!("matmul.wgsl");
 
+/// `matmul_finish.wgsl`.
+pub const MATMUL_FINISH: &str = include_str!("matmul_finish.wgsl");
+
 /// `rmsnorm.wgsl`.
 pub const RMSNORM: &str = include_str!("rmsnorm.wgsl");
 

@@ -40,27 +40,48 @@ const FAMILIES: [Family; 5] = [
     Family::Register,
 ];
 
+const OUTPUTS: [Output; 6] = [
+    Output::Slices,
+    Output::Write,
+    Output::Accumulate,
+    Output::Bias,
+    Output::Add,
+    Output::BiasAdd,
+];
+
 /// The kernels of a template: every form that a plan can ask for, or a telling sample of head sizes.
 fn expansions(stem: &str, text: &str) -> Vec<(Family, Kernel)> {
     // Labels and templates are constants of the program: these few are made so.
     let leak = |s: &str| -> &'static str { s.to_owned().leak() };
-    if stem != "matmul" {
+    if base(stem) != "matmul" {
         let (stem, text) = (leak(stem), leak(text));
         if stem.ends_with("_tiled") {
-            return [8, 24, 64, 80, 128, 256]
+            return [8, 24, 64, 80, 96, 128, 160, 192, 256]
+                .map(|size| (Family::Tiled, ops::attention::tiled::kernel(stem, text, size)))
+                .to_vec();
+        }
+        return [8, 24, 64, 80, 128, 256]
             .into_iter()
             .flat_map(|size| FAMILIES.map(|family| (family, ops::attention::kernel(stem, text, size, family))))
             .collect();
     }
     let mut kernels = Vec::new();
+    if stem == "matmul_finish" {
+        for layout in [Layout::Nt, Layout::Tn] {
+            for &output in &OUTPUTS[1..] {
+                let forms = [false, true].map(|wide| (Family::Tiled, ops::matmul::finish(layout, output, wide)));
+                kernels.extend(forms);
+            }
+        }
+        return kernels;
+    }
     for family in FAMILIES {
-        let tiles = BTreeMap::from_iter(
-            [1, 4, 5, 16, 17, 4096].map(|rows| (format!("{:?}", Tile::pick(family, rows)), Tile::pick(family, rows))),
-        );
-        for tile in tiles.into_values() {
+        for tile in Tile::all(family) {
             for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
                 for storage in [Storage::F32, Storage::Bf16, Storage::F16] {
-                    for output in [Output::Write, Output::Accumulate, Output::Bias, Output::Add] {
+                    // Only GPUs cut contractions.
+                    let outputs = &OUTPUTS[usize::from(family != Family::Tiled)..];
+                    for &output in outputs {
                         for wide in 0..8 {
                             let form = Form {
                                 layout,
@@ -84,7 +105,7 @@ const SWITCHES: [&str; 5] = ["ACCUMULATE", "BACKWARD", "DECAY", "MODE", "SCATTER
 
 /// Every kernel made from a shader file: with the values that `ops` gives its `override` constants.
 fn kernels(stem: &str, text: &str) -> Vec<(Family, Kernel)> {
-    if stem == "matmul" || text.contains("$i") || text.contains("$r") {
+    if base(stem) == "matmul" || text.contains("$i") || text.contains("$r") {
         return expansions(stem, text);
     }
     // As `ops::row_shape` and `ops::cross_entropy::apply` have it.

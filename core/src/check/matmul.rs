@@ -59,9 +59,11 @@ pub(super) async fn matmul<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
     // One long contraction and, past 65,535 rows, a tall one.
     shapes.push(shape(Nt, F32, Write, (17, 20, 2052), (0, 0), 1.0));
     shapes.push(shape(Nt, F32, Write, (70_001, 4, 4), (0, 0), 1.0));
-    let mut tiles = [4, 16, 1000].map(|rows| Tile::pick(bench.gpu.family(), rows)).to_vec();
-    tiles.dedup();
-    for tile in tiles {
+    // Long contractions of small results, which GPUs cut: one of them not by a whole slice, one with rows between.
+    shapes.push(shape(Tn, F32, Accumulate, (12, 36, 700), (0, 0), 0.5));
+    shapes.push(shape(Tn, F32, Write, (7, 21, 391), (1, 2), 1.0));
+    shapes.push(shape(Nt, Bf16, BiasAdd, (19, 28, 516), (4, 8), 1.5));
+    for tile in Tile::all(bench.gpu.family()) {
         for shape in &shapes {
             case(bench, shape, tile).await?;
         }

@@ -215,6 +215,7 @@ pub struct PlanBuilder {
     steps: Vec<Step>,
     params: Vec<u8>,
     rules: Vec<Rows>,
+    scratch: Option<Tensor>,
 }
 
 impl PlanBuilder {
@@ -227,12 +228,22 @@ impl PlanBuilder {
             steps: Vec::new(),
             params: Vec::new(),
             rules: Vec::new(),
+            scratch: None,
         }
     }
 
     /// The device the plan is for.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// A buffer of `len` numbers that belongs to the plan, made when it is first asked for: each user writes it and reads it
+    /// before the next one does.
+    pub fn scratch(&mut self, len: u64) -> Tensor {
+        let gpu = &self.gpu;
+        let made = self.scratch.take().filter(|scratch| scratch.len() >= len);
+        let scratch = made.unwrap_or_else(|| gpu.tensor("scratch", len, Default::default()));
+        self.scratch.insert(scratch).clone()
     }
 
     /// Add one dispatch. `tensors` go to the shader's storage bindings in order; `work` is its floating-point

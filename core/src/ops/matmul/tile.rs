@@ -5,7 +5,7 @@ use crate::gpu::Family;
 /// How a product is cut into workgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tile {
-    /// `across`×`down` invocations, each `rows`×4 results, operands staged in workgroup memory.
+    /// `across`×`down` invocations, each `rows` × 4·`vectors` results, operands staged in workgroup memory.
     Tiled {
         /// Invocations across.
         across: u32,
@@ -13,6 +13,10 @@ pub enum Tile {
         down: u32,
         /// Rows of results for each.
         rows: u32,
+        /// Vectors of four columns for each.
+        vectors: u32,
+        /// Steps of the contraction that are staged at a time, a multiple of 4.
+        depth: u32,
     },
     /// `lanes` invocations side by side, each `rows` × 4·`vectors` results in registers; A is broadcast from lane to
     /// lane where `broadcast`, else each loads its own.
@@ -28,17 +32,80 @@ pub enum Tile {
     },
 }
 
+const fn tiled([across, down]: [u32; 2], [rows, vectors]: [u32; 2], depth: u32) -> Tile {
+    Tile::Tiled {
+        across,
+        down,
+        rows,
+        vectors,
+        depth,
+    }
+}
+
+/// The tiles of GPUs, largest first: 128×128, 64×128, 64×64, 32×32; and 16×64 and 4×64 for few rows.
+const TILED: [Tile; 6] = [
+    tiled([16, 16], [8, 2], 8),
+    tiled([32, 8], [8, 1], 16),
+    tiled([16, 16], [4, 1], 16),
+    tiled([8, 8], [4, 1], 16),
+    tiled([16, 4], [4, 1], 32),
+    tiled([16, 4], [1, 1], 32),
+];
+
+/// Workgroups that are taken to fill a GPU. Not measured: twice as many as a middling card has cores.
+const BUSY: u32 = 128;
+
+/// Fewest steps of the contraction that are worth a workgroup of their own. Not measured.
+const FEWEST_STEPS: u32 = 128;
+
+/// Most numbers that the partial sums of one product may take: 1 MiB.
+pub(super) const PARTIAL_SUMS: u32 = 1 << 18;
+
 impl Tile {
-    /// The tile for a family and a number of rows of the result.
-    pub fn pick(family: Family, rows: u32) -> Self {
+    /// Every tile that a family may use.
+    pub fn all(family: Family) -> Vec<Self> {
+        if family == Family::Tiled {
+            return TILED.to_vec();
+        }
+        let mut tiles = [4, 16, 1000].map(|rows| Self::pick(family, rows, 1000, 1000)).to_vec();
+        tiles.dedup();
+        tiles
+    }
+
+    /// The tiles that suit a result of `m`×`n` through a contraction of `k`, the likeliest first: on GPUs those that are
+    /// not mostly outside the result, of which the largest comes first whose workgroups, with the contraction cut where it
+    /// may be, fill the GPU; where none does, the one with the most workgroups.
+    pub fn candidates(family: Family, m: u32, n: u32, k: u32) -> Vec<Self> {
+        if family.is_cpu() {
+            return vec![Self::pick(family, m, n, k)];
+        }
+        let mut tiles: Vec<_> = match m {
+            0..=4 => TILED[5..].to_vec(),
+            5..=16 => TILED[4..5].to_vec(),
+            _ => {
+                let fits = |tile: &Self| {
+                    let [down, across] = tile.block();
+                    down <= m.next_power_of_two() && across <= n.next_power_of_two().max(32)
+                };
+                TILED[..4].iter().copied().filter(fits).collect()
+            }
+        };
+        let groups = |tile: &Self| tile.workgroups(m, n) * tile.slices(m, n, k);
+        let first = tiles.iter().position(|tile| groups(tile) >= BUSY);
+        let first = first.unwrap_or_else(|| {
+            let most = tiles.iter().map(groups).max();
+            tiles.iter().position(|tile| Some(groups(tile)) == most).unwrap_or(0)
+        });
+        tiles[..=first].rotate_right(1);
+        tiles
+    }
+
+    /// The tile for a family, a result of `m`×`n` and a contraction of `k`.
+    pub fn pick(family: Family, m: u32, n: u32, k: u32) -> Self {
         match family {
-            Family::Tiled => Self::Tiled {
-                across: 16,
-                down: if rows > 16 { 16 } else { 4 },
-                rows: 4,
-            },
+            Family::Tiled => Self::candidates(family, m, n, k)[0],
             Family::Subgroup(lanes) => {
-                let (rows, vectors) = match rows {
+                let (rows, vectors) = match m {
                     0..=4 => (4, 2),
                     5..=16 => (16, 1),
                     _ => (32, 1),
@@ -52,7 +119,7 @@ impl Tile {
             }
             Family::Register => Self::Blocked {
                 lanes: 8,
-                rows: if rows > 4 { 8 } else { 4 },
+                rows: if m > 4 { 8 } else { 4 },
                 vectors: 1,
                 broadcast: false,
             },
@@ -62,10 +129,42 @@ impl Tile {
     /// Rows and columns of the result that a workgroup computes.
     pub(super) fn block(self) -> [u32; 2] {
         match self {
-            Self::Tiled { across, down, rows } => [down * rows, across * 4],
+            Self::Tiled {
+                across,
+                down,
+                rows,
+                vectors,
+                ..
+            } => [down * rows, across * vectors * 4],
             Self::Blocked {
                 lanes, rows, vectors, ..
             } => [rows, lanes * vectors * 4],
         }
+    }
+
+    /// Steps of the contraction that belong together.
+    pub(super) fn depth(self) -> u32 {
+        match self {
+            Self::Tiled { depth, .. } => depth,
+            Self::Blocked { .. } => 4,
+        }
+    }
+
+    fn workgroups(self, m: u32, n: u32) -> u32 {
+        let [down, across] = self.block();
+        m.div_ceil(down).saturating_mul(n.div_ceil(across))
+    }
+
+    /// Into how many slices the contraction is cut: on GPUs as many as fill the device, as long as each has enough steps
+    /// and their sums find room.
+    pub(super) fn slices(self, m: u32, n: u32, k: u32) -> u32 {
+        if let Self::Blocked { .. } = self {
+            return 1;
+        }
+        let sums = m.saturating_mul(n.next_multiple_of(4)).max(1);
+        BUSY.div_ceil(self.workgroups(m, n).max(1))
+            .min(k / FEWEST_STEPS)
+            .min(PARTIAL_SUMS / sums)
+            .max(1)
     }
 }
