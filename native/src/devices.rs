@@ -52,6 +52,10 @@ pub fn run() -> Result<Outcome> {
             info.device_type, info.backend, info.driver, info.driver_info
         ))?;
         line(&format!("   kernels: {}", Family::pick(&info, features)))?;
+        line(&match Family::cooperative(adapter) {
+            Ok(Family::Cooperative { size, .. }) => format!("   cooperative kernels: offered, {size}×{size}×{size}"),
+            _ => "   cooperative kernels: not offered".to_owned(),
+        })?;
         line(&format!(
             "   features: {}",
             if has.is_empty() {

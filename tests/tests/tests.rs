@@ -3,6 +3,7 @@
 mod checkpoint;
 mod cli;
 mod config;
+mod cooperative;
 mod data;
 mod errors;
 mod formats;

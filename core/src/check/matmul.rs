@@ -3,7 +3,7 @@
 use super::{Bench, CaseResult, LOOSE, token_rows, tokens};
 use crate::Result;
 use crate::gpu::{Scalars, Storage};
-use crate::ops::matmul::{Layout, Matmul, Matrix, Output, Tile};
+use crate::ops::matmul::{Layout, Matmul, Matrix, Output, TOLERANCE, Tile};
 use crate::reference;
 
 /// What a case multiplies: the dimension that the batch decides comes last in `most`, as the plan's capacity.
@@ -159,5 +159,9 @@ async fn case<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>, shape: &Shape, ti
     let untouched = (0..m - 1).all(|i| got[slack.1 + i * stride + n..][..slack.0].iter().all(|v| v.is_nan()));
     let dense = bench.gpu.upload("case", if untouched { &dense } else { &[] });
     let name = format!("matmul {layout:?} {storage:?} {output:?} {m}x{n}x{k} slack {slack:?} {tile:?}");
-    bench.compare(name, &dense, &want, LOOSE).await
+    let tolerance = match tile {
+        Tile::Cooperative { .. } => TOLERANCE,
+        _ => LOOSE,
+    };
+    bench.compare(name, &dense, &want, tolerance).await
 }

@@ -3,10 +3,12 @@
 use crate::gpu::{Grid, PlanBuilder, Rows, Storage, Tensor, params};
 
 mod blocked;
+mod cooperative;
 mod generate;
 mod tile;
 mod tiled;
 
+pub use cooperative::{TOLERANCE, prove};
 pub use generate::{finish, kernel};
 pub use tile::Tile;
 

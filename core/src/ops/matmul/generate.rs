@@ -1,6 +1,6 @@
 //! The text of a product's kernel, from the template and what its form asks for.
 
-use super::{Form, Layout, Output, Tile, blocked, tiled};
+use super::{Form, Layout, Output, Tile, blocked, cooperative, tiled};
 use crate::gpu::{Kernel, Storage};
 use std::fmt::Write;
 
@@ -22,7 +22,11 @@ pub fn kernel(form: &Form) -> Kernel {
     };
     let a_extent = if layout == Layout::Tn { m } else { k };
     let b_extent = if layout == Layout::Nt { k } else { "p.n" };
-    let mut text = wgpu_sft_shaders::MATMUL.to_string();
+    let enable = match tile {
+        Tile::Cooperative { .. } => cooperative::ENABLE,
+        _ => "",
+    };
+    let mut text = format!("{enable}{}", wgpu_sft_shaders::MATMUL);
     let mut set = |name: &str, value: &str| text = text.replace(&format!("${name}$"), value);
     set("M", m);
     set("A_WORD", if a_wide { "vec4<f32>" } else { "f32" });
@@ -56,6 +60,7 @@ pub fn kernel(form: &Form) -> Kernel {
             [rows, vectors],
             depth,
         ),
+        Tile::Cooperative { size, lanes } => cooperative::main(layout, m, k, output == Output::Slices, size, lanes),
         Tile::Blocked {
             lanes,
             rows,

@@ -1,5 +1,6 @@
 //! How products are cut.
 
+use super::cooperative;
 use crate::gpu::Family;
 
 /// How a product is cut into workgroups.
@@ -17,6 +18,13 @@ pub enum Tile {
         vectors: u32,
         /// Steps of the contraction that are staged at a time, a multiple of 4.
         depth: u32,
+    },
+    /// 64×64 results, a quarter for each of four subgroups, by cooperative matrices.
+    Cooperative {
+        /// Rows and columns of the small matrices.
+        size: u32,
+        /// Fewest and most lanes of a subgroup.
+        lanes: [u32; 2],
     },
     /// `lanes` invocations side by side, each `rows` × 4·`vectors` results in registers; A is broadcast from lane to
     /// lane where `broadcast`, else each loads its own.
@@ -64,8 +72,10 @@ pub(super) const PARTIAL_SUMS: u32 = 1 << 18;
 impl Tile {
     /// Every tile that a family may use.
     pub fn all(family: Family) -> Vec<Self> {
-        if family == Family::Tiled {
-            return TILED.to_vec();
+        match family {
+            Family::Tiled => return TILED.to_vec(),
+            Family::Cooperative { size, lanes } => return vec![Self::Cooperative { size, lanes }],
+            _ => {}
         }
         let mut tiles = [4, 16, 1000].map(|rows| Self::pick(family, rows, 1000, 1000)).to_vec();
         tiles.dedup();
@@ -78,6 +88,9 @@ impl Tile {
     pub fn candidates(family: Family, m: u32, n: u32, k: u32) -> Vec<Self> {
         if family.is_cpu() {
             return vec![Self::pick(family, m, n, k)];
+        }
+        if let (Family::Cooperative { size, lanes }, 32.., 32.., 16..) = (family, m, n, k) {
+            return vec![Self::Cooperative { size, lanes }];
         }
         let mut tiles: Vec<_> = match m {
             0..=4 => TILED[5..].to_vec(),
@@ -103,7 +116,7 @@ impl Tile {
     /// The tile for a family, a result of `m`×`n` and a contraction of `k`.
     pub fn pick(family: Family, m: u32, n: u32, k: u32) -> Self {
         match family {
-            Family::Tiled => Self::candidates(family, m, n, k)[0],
+            Family::Tiled | Family::Cooperative { .. } => Self::candidates(family, m, n, k)[0],
             Family::Subgroup(lanes) => {
                 let (rows, vectors) = match m {
                     0..=4 => (4, 2),
@@ -136,6 +149,7 @@ impl Tile {
                 vectors,
                 ..
             } => [down * rows, across * vectors * 4],
+            Self::Cooperative { .. } => [cooperative::BLOCK; 2],
             Self::Blocked {
                 lanes, rows, vectors, ..
             } => [rows, lanes * vectors * 4],
@@ -146,6 +160,9 @@ impl Tile {
     pub(super) fn depth(self) -> u32 {
         match self {
             Self::Tiled { depth, .. } => depth,
+            Self::Cooperative {
+                lanes: [narrow, wide], ..
+            } => cooperative::depth(4 * wide / narrow),
             Self::Blocked { .. } => 4,
         }
     }
