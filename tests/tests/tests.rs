@@ -17,5 +17,6 @@ mod schedule;
 mod shaders;
 mod smollm2;
 mod template;
+mod tiles;
 mod train_config;
 mod twins;

@@ -66,8 +66,8 @@ const BUSY: u32 = 128;
 /// Fewest steps of the contraction that are worth a workgroup of their own. Not measured.
 const FEWEST_STEPS: u32 = 128;
 
-/// Most numbers that the partial sums of one product may take: 1 MiB.
-pub(super) const PARTIAL_SUMS: u32 = 1 << 18;
+/// Most numbers that the partial sums of one product may take: 4 MiB, once for each plan that cuts one.
+pub(super) const PARTIAL_SUMS: u32 = 1 << 20;
 
 impl Tile {
     /// Every tile that a family may use.
