@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use wgpu_sft::model::ModelConfig;
 
 use crate::config_file::Settings;
 
@@ -33,6 +34,8 @@ pub enum Command {
     Devices,
     /// Check every kernel against its reference on this device; exit code 1 if one is wrong
     Check(CheckArgs),
+    /// Time optimizer steps on made-up tokens, and say what share of the adapter's best they reach
+    Bench(BenchArgs),
 }
 
 #[derive(ClapArgs)]
@@ -243,4 +246,114 @@ pub struct CheckArgs {
 
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+#[derive(ClapArgs)]
+pub struct BenchArgs {
+    /// Folder, .gguf file or Hub id of a model [default: random weights in the shape below]
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+
+    /// Train an adapter (lora) or every weight (full)
+    #[arg(long, value_name = "METHOD", default_value = "lora")]
+    pub method: String,
+
+    /// Rank of the adapter, which is on all linear layers
+    #[arg(long, value_name = "R", default_value_t = 16)]
+    pub lora_r: usize,
+
+    /// How weights that are not trained are stored: f32, f16 or bf16 [default: bf16]
+    #[arg(long, value_name = "DTYPE")]
+    pub dtype: Option<String>,
+
+    /// Tokens of a step: one row, every token supervised
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub tokens: u32,
+
+    /// Steps to time after the first
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub steps: u32,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Time every dispatch of a step more, and list them
+    #[arg(long)]
+    pub ops: bool,
+
+    /// Write those times as a trace that ui.perfetto.dev opens
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// The shape of a Llama; what is not given is as in SmolLM2-135M.
+#[derive(ClapArgs)]
+#[command(next_help_heading = "Shape")]
+pub struct ShapeArgs {
+    /// Width of the residual stream
+    #[arg(long, value_name = "N", conflicts_with = "model")]
+    pub hidden: Option<usize>,
+
+    /// Transformer blocks
+    #[arg(long, value_name = "N", conflicts_with = "model")]
+    pub layers: Option<usize>,
+
+    /// Query heads
+    #[arg(long, value_name = "N", conflicts_with = "model")]
+    pub heads: Option<usize>,
+
+    /// Key and value heads [default: as many as query heads, where --heads is given]
+    #[arg(long, value_name = "N", conflicts_with = "model")]
+    pub kv_heads: Option<usize>,
+
+    /// Width of the feed-forward layer
+    #[arg(long, value_name = "N", conflicts_with = "model")]
+    pub ffn: Option<usize>,
+
+    /// Tokens of the vocabulary
+    #[arg(long, value_name = "N", conflicts_with = "model")]
+    pub vocab: Option<usize>,
+
+    /// Whether head and embedding are one matrix [default: false where any size is given]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", conflicts_with = "model")]
+    pub tie_word_embeddings: Option<bool>,
+}
+
+impl ShapeArgs {
+    /// The configuration of such a model.
+    ///
+    /// # Errors
+    /// [`wgpu_sft::Error::Config`] for sizes that do not go together.
+    pub fn config(&self) -> wgpu_sft::Result<ModelConfig> {
+        let sizes = [
+            self.hidden,
+            self.layers,
+            self.heads,
+            self.kv_heads,
+            self.ffn,
+            self.vocab,
+        ];
+        let as_default = sizes.iter().all(Option::is_none);
+        let heads = self.heads.unwrap_or(9);
+        let config = serde_json::json!({
+            "model_type": "llama",
+            "hidden_size": self.hidden.unwrap_or(576),
+            "num_hidden_layers": self.layers.unwrap_or(30),
+            "num_attention_heads": heads,
+            "num_key_value_heads": self.kv_heads.unwrap_or(if self.heads.is_some() { heads } else { 3 }),
+            "intermediate_size": self.ffn.unwrap_or(1536),
+            "vocab_size": self.vocab.unwrap_or(49152),
+            "max_position_embeddings": 131_072,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": self.tie_word_embeddings.unwrap_or(as_default),
+        });
+        ModelConfig::from_json(&config.to_string())
+    }
 }

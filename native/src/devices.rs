@@ -11,11 +11,16 @@ use crate::progress::{bytes, line};
 
 /// Open the adapter that the flags choose.
 pub fn open(args: &DeviceArgs) -> Result<Gpu> {
+    open_with(args, GpuOptions::default())
+}
+
+/// The same, with more than the flags say.
+pub fn open_with(args: &DeviceArgs, options: GpuOptions) -> Result<Gpu> {
     let family = args.kernels.as_deref().map(str::parse::<Family>).transpose()?;
     let options = GpuOptions {
         device: args.device.clone(),
         family,
-        checked: false,
+        ..options
     };
     Ok(block_on(Gpu::request(&options))?)
 }

@@ -1,6 +1,7 @@
 //! `wgpu-sft`: instruction-tune small language models on any GPU.
 
 mod args;
+mod bench;
 mod chat;
 mod check;
 mod config_file;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Merge(args) => merge::run(args),
         Command::Devices => devices::run(),
         Command::Check(args) => check::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     match result {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

@@ -2,9 +2,10 @@
 //   s_ij = scale * q_i . k_j,  L_i = log sum_j exp s_ij,  o_i = sum_j exp(s_ij - L_i) v_j
 // q [R, H, S], k and v [*, K, S] inside rows with their own strides and offsets (in vectors of four), range [R] = (first,
 // last), o [R, H, S], lse [R, H]. Query head h reads key head h / (H / K). Writes o and lse.
-// One invocation: one query of one head. A template: each line with `$i` stands for S / 4 lines, one a vector.
-override WIDTH: u32 = 64;
-
+// One invocation: one query of one head.
+// A template: a line with `$i` stands for S / 4 lines, one a vector; with `$j` for $J$ lines, one a key; with `$l` for as many
+// lines as a lane loads vectors. `$OF(x, j, i)` is vector i of row j of x: broadcast by the lane that loaded it, where the family
+// has subgroups, which then take their rows together (`lowest`, `highest`), else loaded by each lane.
 struct Params {
     heads: u32,
     group: u32, // H / K
@@ -30,13 +31,10 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> o: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 
-@compute @workgroup_size(WIDTH)
+@compute @workgroup_size($WIDTH$)
 fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let h = tile.x;
-    let i = tile.y * WIDTH + lane;
-    if i >= rows {
-        return;
-    }
+    let i = min(tile.y * $WIDTH$u + lane, rows - 1u);
     let q_at = i * p.q_stride + p.q_offset + h * $V$u;
     let k_at = p.k_offset + h / p.group * $V$u;
     let v_at = p.v_offset + h / p.group * $V$u;
@@ -45,21 +43,29 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
     var peak = -1e30;
     var sum = 0.0;
     let keys = range[i];
-    for (var j = keys.x; j < keys.y; j++) {
-        let kj = j * p.k_stride + k_at;
-        var products = vec4<f32>(0.0);
-        products = fma(q$i, k[kj + $iu], products);
-        let s = products.x + products.y + products.z + products.w;
-        if s > peak {
-            let shrink = exp(peak - s);
-            peak = s;
-            sum *= shrink;
-            o$i *= shrink;
-        }
-        let weight = exp(s - peak);
-        sum += weight;
-        let vj = j * p.v_stride + v_at;
-        o$i = fma(vec4<f32>(weight), v[vj + $iu], o$i);
+    let last = $HIGHEST$(keys.y);
+    for (var j = $LOWEST$(keys.x); j < last; j += $J$u) {
+        let key$j = min(j + $ju, last - 1u);
+        let kj$j = key$j * p.k_stride + k_at;
+        let vj$j = key$j * p.v_stride + v_at;
+        let k_$j_$l = k[kj$j + $LOADED$];
+        let v_$j_$l = v[vj$j + $LOADED$];
+        var d$j = vec4<f32>(0.0);
+        d$j = fma(q$i, $OF(k, $j, $i), d$j);
+        let seen$j = j + $ju >= keys.x && j + $ju < keys.y;
+        let s$j = select(-1e30, (d$j.x + d$j.y) + (d$j.z + d$j.w), seen$j);
+        var top = peak;
+        top = max(top, s$j);
+        let shrink = exp(peak - top);
+        peak = top;
+        let w$j = select(0.0, exp(s$j - top), seen$j);
+        sum *= shrink;
+        sum += w$j;
+        o$i *= shrink;
+        o$i = fma(vec4<f32>(w$j), $OF(v, $j, $i), o$i);
+    }
+    if tile.y * $WIDTH$u + lane >= rows {
+        return;
     }
     let at = (i * p.heads + h) * $V$u;
     o[at + $iu] = o$i / sum;

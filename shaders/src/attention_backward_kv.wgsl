@@ -2,9 +2,7 @@
 //   dv_j = sum_i p_ij do_i,   dk_j = scale * sum_i p_ij (do_i . v_j - delta_i) q_i
 // q, k, v, lse as in attention.wgsl; range [R] = (first, last) query of each key; do [R, H, S], delta [R, H];
 // dk and dv in rows of one tensor. Writes dk and dv. One invocation: one key of one key head.
-// A template: each line with `$i` stands for S / 4 lines, one a vector.
-override WIDTH: u32 = 64;
-
+// A template as attention.wgsl, its rows being queries.
 struct Params {
     heads: u32,
     group: u32, // H / K
@@ -31,13 +29,10 @@ struct Params {
 @group(0) @binding(7) var<storage, read> d_o: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> dkv: array<vec4<f32>>;
 
-@compute @workgroup_size(WIDTH)
+@compute @workgroup_size($WIDTH$)
 fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let h = tile.x;
-    let j = tile.y * WIDTH + lane;
-    if j >= rows {
-        return;
-    }
+    let j = min(tile.y * $WIDTH$u + lane, rows - 1u);
     let k_at = j * p.k_stride + p.k_offset + h * $V$u;
     let v_at = j * p.v_stride + p.v_offset + h * $V$u;
     let k$i = k[k_at + $iu] * p.scale;
@@ -45,22 +40,33 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
     var dk$i = vec4<f32>(0.0);
     var dv$i = vec4<f32>(0.0);
     let queries = range[j];
+    let first = $LOWEST$(queries.x);
+    let last = $HIGHEST$(queries.y);
     for (var g = 0u; g < p.group; g++) {
         let head = h * p.group + g;
-        for (var i = queries.x; i < queries.y; i++) {
-            let qi = i * p.q_stride + p.q_offset + head * $V$u;
-            let oi = (i * p.heads + head) * $V$u;
-            var products = vec4<f32>(0.0);
-            var d_products = vec4<f32>(0.0);
-            products = fma(k$i, q[qi + $iu], products);
-            d_products = fma(v$i, d_o[oi + $iu], d_products);
-            let s = products.x + products.y + products.z + products.w;
-            let dp = d_products.x + d_products.y + d_products.z + d_products.w;
-            let weight = exp(s - lse_delta[i * p.heads + head]);
-            let ds = weight * (dp - lse_delta[p.delta_offset + i * p.heads + head]) * p.scale;
-            dv$i = fma(vec4<f32>(weight), d_o[oi + $iu], dv$i);
-            dk$i = fma(vec4<f32>(ds), q[qi + $iu], dk$i);
+        for (var i = first; i < last; i += $J$u) {
+            let query$j = min(i + $ju, last - 1u);
+            let qi$j = query$j * p.q_stride + p.q_offset + head * $V$u;
+            let oi$j = (query$j * p.heads + head) * $V$u;
+            let q_$j_$l = q[qi$j + $LOADED$];
+            let d_o_$j_$l = d_o[oi$j + $LOADED$];
+            var d$j = vec4<f32>(0.0);
+            var e$j = vec4<f32>(0.0);
+            d$j = fma(k$i, $OF(q, $j, $i), d$j);
+            e$j = fma(v$i, $OF(d_o, $j, $i), e$j);
+            let s$j = (d$j.x + d$j.y) + (d$j.z + d$j.w);
+            let dp$j = (e$j.x + e$j.y) + (e$j.z + e$j.w);
+            let seen$j = i + $ju >= queries.x && i + $ju < queries.y;
+            let l$j = lse_delta[query$j * p.heads + head];
+            let delta$j = lse_delta[p.delta_offset + query$j * p.heads + head];
+            let w$j = select(0.0, exp(min(s$j - l$j, 0.0)), seen$j);
+            let ds$j = w$j * (dp$j - delta$j) * p.scale;
+            dv$i = fma(vec4<f32>(w$j), $OF(d_o, $j, $i), dv$i);
+            dk$i = fma(vec4<f32>(ds$j), $OF(q, $j, $i), dk$i);
         }
+    }
+    if tile.y * $WIDTH$u + lane >= rows {
+        return;
     }
     let at = j * p.d_stride + h * $V$u;
     dkv[at + p.dk_offset + $iu] = dk$i;

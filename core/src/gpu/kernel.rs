@@ -72,7 +72,7 @@ pub fn bindings(source: &str) -> Vec<Binding> {
 
 /// The member names of the shader's `struct Params`, in order. Each is a 4-byte scalar; a test holds this against naga.
 pub fn param_fields(source: &str) -> Vec<&str> {
-    let Some((_, rest)) = source.split_once("\nstruct Params {") else {
+    let Some((_, rest)) = source.split_once("struct Params {") else {
         return Vec::new();
     };
     let body = rest.split_once("\n}").map_or(rest, |(body, _)| body);

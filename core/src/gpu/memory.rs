@@ -1,4 +1,4 @@
-//! Counting what is allocated on the device.
+//! Counting what is allocated on the device, and what is submitted to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -40,5 +40,35 @@ impl Memory {
 
     pub(super) fn remove(&self, bytes: u64) {
         self.counts.live.fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// What was submitted through one [`Gpu`](super::Gpu). Cheap to clone; clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Submitted {
+    counts: Arc<SubmittedCounts>,
+}
+
+#[derive(Debug, Default)]
+struct SubmittedCounts {
+    dispatches: AtomicU64,
+    submits: AtomicU64,
+}
+
+impl Submitted {
+    /// Dispatches of all plans so far.
+    pub fn dispatches(&self) -> u64 {
+        self.counts.dispatches.load(Relaxed)
+    }
+
+    /// Submits so far, those that read back and clear included.
+    pub fn submits(&self) -> u64 {
+        self.counts.submits.load(Relaxed)
+    }
+
+    /// Count one submit of so many dispatches.
+    pub(crate) fn add(&self, dispatches: u64) {
+        self.counts.dispatches.fetch_add(dispatches, Relaxed);
+        self.counts.submits.fetch_add(1, Relaxed);
     }
 }

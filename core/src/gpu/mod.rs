@@ -4,14 +4,16 @@ mod family;
 mod kernel;
 mod memory;
 mod plan;
+mod profile;
 mod read;
 mod tensor;
 
 pub use family::Family;
 pub(crate) use kernel::params;
 pub use kernel::{Access, Binding, Kernel, Params, bindings, param_fields};
-pub use memory::Memory;
+pub use memory::{Memory, Submitted};
 pub use plan::{Counts, Grid, Of, Plan, PlanBuilder, Rows, Scalars};
+pub use profile::Timing;
 pub(crate) use read::{Pending, Staging};
 pub use tensor::{Storage, Tensor};
 
@@ -27,6 +29,8 @@ pub struct GpuOptions {
     pub family: Option<Family>,
     /// Keep the driver's run-time checks (bounds, loops) in every shader.
     pub checked: bool,
+    /// Ask for the device's clock, where it has one, to time dispatches.
+    pub profile: bool,
 }
 
 /// A device and its queue, ours or the caller's, with the kernels compiled on it so far. Cheap to clone.
@@ -46,6 +50,7 @@ struct Inner {
     may_block: bool,
     pipelines: Mutex<HashMap<String, Arc<kernel::Pipeline>>>,
     memory: Memory,
+    submitted: Submitted,
     /// The first error of our own device that no scope caught.
     failure: Arc<Mutex<Option<String>>>,
 }
@@ -121,12 +126,15 @@ impl Gpu {
             max_buffer_size: offered.max_buffer_size,
             ..wgpu::Limits::default()
         };
+        let mut wanted = wgpu::Features::SUBGROUP;
+        // Timer queries change how some drivers encode: not without need.
+        wanted.set(wgpu::Features::TIMESTAMP_QUERY, options.profile);
         let mut options = options.clone();
-        let mut features = adapter.features() & wgpu::Features::SUBGROUP;
         if let Some(Family::Cooperative { .. }) = options.family {
             options.family = Some(Family::cooperative(adapter)?);
-            features |= Family::COOPERATIVE_FEATURES;
+            wanted |= Family::COOPERATIVE_FEATURES;
         }
+        let features = adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgpu-sft"),
             required_features: features,
@@ -176,6 +184,7 @@ impl Gpu {
                 may_block,
                 pipelines: Mutex::default(),
                 memory: Memory::default(),
+                submitted: Submitted::default(),
                 failure: Arc::default(),
             }),
         }
@@ -204,6 +213,11 @@ impl Gpu {
     /// Live and peak bytes of the buffers made here, and how many were made.
     pub fn memory(&self) -> &Memory {
         &self.inner.memory
+    }
+
+    /// Dispatches and submits so far.
+    pub fn submitted(&self) -> &Submitted {
+        &self.inner.submitted
     }
 
     /// Largest storage binding in bytes, rounded down to whole 256-byte units.

@@ -176,18 +176,51 @@ pub struct Scalars {
     pub padding: [u32; 4],
 }
 
-enum Command {
+pub(super) enum Command {
     Dispatch {
         pipeline: Arc<Pipeline>,
+        label: String,
         group: wgpu::BindGroup,
         rows: Rows,
         grid: Grid,
         work: u64,
         /// Kept so that no buffer of the bind group goes before it.
-        _tensors: Vec<Tensor>,
+        tensors: Vec<Tensor>,
     },
     Clear(Tensor),
     Copy(Tensor, Tensor),
+}
+
+impl Command {
+    /// Workgroups of a dispatch for these counts.
+    pub(super) fn workgroups(&self, counts: &Counts) -> [u32; 3] {
+        match self {
+            Self::Dispatch { rows, grid, .. } => grid.workgroups(rows.count(counts)),
+            _ => [0; 3],
+        }
+    }
+
+    /// Encode a dispatch, unless it has no workgroup.
+    pub(super) fn encode_dispatch(&self, pass: &mut wgpu::ComputePass, workgroups: [u32; 3]) {
+        let (Self::Dispatch { pipeline, group, .. }, true) = (self, workgroups.iter().all(|&n| n > 0)) else {
+            return;
+        };
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, group, &[]);
+        pass.dispatch_workgroups(workgroups[0], workgroups[1], workgroups[2]);
+    }
+
+    /// Encode what is not a dispatch.
+    pub(super) fn encode_transfer(&self, encoder: &mut wgpu::CommandEncoder) {
+        match self {
+            Self::Dispatch { .. } => {}
+            Self::Clear(tensor) => encoder.clear_buffer(tensor.buffer(), tensor.offset(), Some(tensor.bytes())),
+            Self::Copy(from, to) => {
+                let (bytes, to_at) = (Some(from.bytes()), to.offset());
+                encoder.copy_buffer_to_buffer(from.buffer(), from.offset(), to.buffer(), to_at, bytes);
+            }
+        }
+    }
 }
 
 /// A dispatch before its uniforms have a place.
@@ -237,12 +270,16 @@ impl PlanBuilder {
         &self.gpu
     }
 
-    /// A buffer of `len` numbers that belongs to the plan, made when it is first asked for: each user writes it and reads it
-    /// before the next one does.
+    /// Let the plan use this tensor as its scratch.
+    pub fn lend(&mut self, scratch: &Tensor) {
+        self.scratch = Some(scratch.clone());
+    }
+
+    /// A buffer of at least `len` numbers, lent or made now, which each user writes and reads before the next one does.
     pub fn scratch(&mut self, len: u64) -> Tensor {
         let gpu = &self.gpu;
-        let made = self.scratch.take().filter(|scratch| scratch.len() >= len);
-        let scratch = made.unwrap_or_else(|| gpu.tensor("scratch", len, Default::default()));
+        let lent = self.scratch.take().filter(|scratch| scratch.len() >= len);
+        let scratch = lent.unwrap_or_else(|| gpu.tensor("scratch", len, Default::default()));
         self.scratch.insert(scratch).clone()
     }
 
@@ -367,11 +404,12 @@ impl PlanBuilder {
                     });
                     Command::Dispatch {
                         pipeline: d.pipeline,
+                        label: d.label,
                         group,
                         rows: d.rows,
                         grid: d.grid,
                         work: d.work,
-                        _tensors: d.tensors,
+                        tensors: d.tensors,
                     }
                 }
             })
@@ -390,9 +428,9 @@ impl PlanBuilder {
 
 /// A list of dispatches with all their bindings, replayed with [`Plan::run`]. Nothing is allocated on replay.
 pub struct Plan {
-    gpu: Gpu,
-    label: String,
-    commands: Vec<Command>,
+    pub(super) gpu: Gpu,
+    pub(super) label: String,
+    pub(super) commands: Vec<Command>,
     rules: Vec<Rows>,
     params: wgpu::Buffer,
     dynamic: wgpu::Buffer,
@@ -401,14 +439,7 @@ pub struct Plan {
 impl Plan {
     /// Submit the plan for a batch with these counts. Returns at once.
     pub fn run(&self, counts: &Counts, scalars: &Scalars) {
-        let mut bytes = vec![0; self.dynamic.size() as usize];
-        bytes[..size_of::<Scalars>()].copy_from_slice(bytemuck::bytes_of(scalars));
-        for (i, rule) in self.rules.iter().enumerate() {
-            let at = SLOT as usize * (1 + i);
-            bytes[at..at + 4].copy_from_slice(&rule.count(counts).to_le_bytes());
-        }
-        self.gpu.queue().write_buffer(&self.dynamic, 0, &bytes);
-
+        self.write_counts(counts, scalars);
         let unlimited = self.gpu.family().is_cpu();
         let mut commands = self.commands.iter().peekable();
         while commands.peek().is_some() {
@@ -419,47 +450,38 @@ impl Plan {
                     label: Some(&self.label),
                 });
             let mut pass: Option<wgpu::ComputePass<'static>> = None;
-            let mut submitted = 0;
+            let (mut submitted, mut dispatches) = (0, 0);
             while let Some(command) = commands.next_if(|_| unlimited || submitted < WORK_PER_SUBMIT) {
-                match command {
-                    Command::Dispatch {
-                        pipeline,
-                        group,
-                        rows,
-                        grid,
-                        work,
-                        ..
-                    } => {
-                        let [x, y, z] = grid.workgroups(rows.count(counts));
-                        if x == 0 || y == 0 || z == 0 {
-                            continue;
-                        }
-                        let pass = pass
-                            .get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
-                        pass.set_pipeline(&pipeline.pipeline);
-                        pass.set_bind_group(0, group, &[]);
-                        pass.dispatch_workgroups(x, y, z);
-                        submitted += work;
-                    }
-                    Command::Clear(tensor) => {
-                        pass = None;
-                        encoder.clear_buffer(tensor.buffer(), tensor.offset(), Some(tensor.bytes()));
-                    }
-                    Command::Copy(from, to) => {
-                        pass = None;
-                        encoder.copy_buffer_to_buffer(
-                            from.buffer(),
-                            from.offset(),
-                            to.buffer(),
-                            to.offset(),
-                            Some(from.bytes()),
-                        );
-                    }
+                let Command::Dispatch { work, .. } = command else {
+                    pass = None;
+                    command.encode_transfer(&mut encoder);
+                    continue;
+                };
+                let workgroups = command.workgroups(counts);
+                if workgroups.contains(&0) {
+                    continue;
                 }
+                let pass =
+                    pass.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
+                command.encode_dispatch(pass, workgroups);
+                submitted += work;
+                dispatches += 1;
             }
             drop(pass);
             self.gpu.queue().submit([encoder.finish()]);
+            self.gpu.submitted().add(dispatches);
         }
+    }
+
+    /// Write what of the plan changes from run to run.
+    pub(super) fn write_counts(&self, counts: &Counts, scalars: &Scalars) {
+        let mut bytes = vec![0; self.dynamic.size() as usize];
+        bytes[..size_of::<Scalars>()].copy_from_slice(bytemuck::bytes_of(scalars));
+        for (i, rule) in self.rules.iter().enumerate() {
+            let at = SLOT as usize * (1 + i);
+            bytes[at..at + 4].copy_from_slice(&rule.count(counts).to_le_bytes());
+        }
+        self.gpu.queue().write_buffer(&self.dynamic, 0, &bytes);
     }
 
     /// Dispatches in the plan, some of which may have no rows.

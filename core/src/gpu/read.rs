@@ -48,6 +48,23 @@ impl Gpu {
         }
     }
 
+    /// Let all submitted work end.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device is lost or has reported an error that no scope caught.
+    pub async fn finish(&self) -> Result<()> {
+        if self.inner.may_block {
+            return self.wait("waiting", None);
+        }
+        let (sender, done) = oneshot::channel();
+        self.queue().on_submitted_work_done(move || {
+            // The receiver is gone when the caller dropped the future: nothing to tell.
+            let _ = sender.send(());
+        });
+        done.await.map_err(|_| Error::gpu("waiting", "the device was lost"))?;
+        self.wait("waiting", None)
+    }
+
     /// A staging buffer of this many bytes.
     pub(crate) fn staging(&self, bytes: u64) -> Staging {
         let buffer = self.device().create_buffer(&wgpu::BufferDescriptor {
@@ -74,6 +91,7 @@ impl Gpu {
             let _ = sender.send(result);
         });
         let submission = self.queue().submit([encoder.finish()]);
+        self.submitted().add(0);
         Pending {
             staging,
             bytes,

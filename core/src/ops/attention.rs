@@ -85,32 +85,86 @@ mod delta_params {
     }
 }
 
-/// A template of `shaders/` for a head size: each line with `$i` repeated for each vector of four, `$V$` their number.
+/// A template of `shaders/` for a head size and a CPU adapter's family; see `shaders/src/attention.wgsl`.
 pub fn kernel(label: &'static str, template: &'static str, head_dim: u32, family: Family) -> Kernel {
     let vectors = head_dim / 4;
-    let mut text = String::with_capacity(template.len() * 4);
+    let lanes = width(family);
+    let broadcast = matches!(family, Family::Subgroup(_));
+    // Enough multiplications between two rows' loads, and text that compiles quickly.
+    let rows = (64 / vectors).clamp(1, 4);
+    let loads = if broadcast { vectors.div_ceil(lanes) } else { 0 };
+    let (lowest, highest) = if broadcast {
+        ("subgroupMin", "subgroupMax")
+    } else {
+        ("", "")
+    };
+    let mut text = String::with_capacity(template.len() * 16);
     for line in template.lines().filter(|l| !l.starts_with("//")) {
-        let line = line.replace("$V$", &vectors.to_string());
-        if line.contains("$i") {
-            for i in 0..vectors {
-                text.push_str(&line.replace("$i", &i.to_string()));
-                text.push('\n');
+        let line = line
+            .replace("$V$", &vectors.to_string())
+            .replace("$J$", &rows.to_string())
+            .replace("$WIDTH$", &lanes.to_string())
+            .replace("$LOWEST$", lowest)
+            .replace("$HIGHEST$", highest);
+        let mut lines = Vec::new();
+        for line in repeat(vec![line], "$j", rows) {
+            for (l, line) in repeat(vec![line], "$l", loads).into_iter().enumerate() {
+                let loaded = format!("min({}u + lane, {}u)", l as u32 * lanes, vectors - 1);
+                lines.push(line.replace("$LOADED$", &loaded));
             }
-        } else {
-            text.push_str(&line);
+        }
+        for line in repeat(lines, "$i", vectors) {
+            text.push_str(&row_vectors(&line, broadcast.then_some(lanes)));
             text.push('\n');
         }
     }
     Kernel {
         label: format!("{label} {head_dim}"),
         source: text.into(),
-        constants: vec![("WIDTH", f64::from(width(family)))],
+        constants: vec![],
+    }
+}
+
+/// Each line that has the mark, once for each number below `count`.
+fn repeat(lines: Vec<String>, mark: &str, count: u32) -> Vec<String> {
+    let each = |line: String| {
+        let times = if line.contains(mark) { count } else { 1 };
+        (0..times).map(move |n| line.replace(mark, &n.to_string()))
+    };
+    lines.into_iter().flat_map(each).collect()
+}
+
+/// `$OF(x, j, i)`: vector `i` of row `j` of `x`, from the lane that has loaded it or from memory.
+fn row_vectors(line: &str, lanes: Option<u32>) -> String {
+    let Some((before, rest)) = line.split_once("$OF(") else {
+        return line.to_owned();
+    };
+    let (arguments, after) = rest.split_once(')').expect("a closing parenthesis");
+    let mut arguments = arguments.split(", ");
+    let mut next = || arguments.next().expect("three arguments");
+    let (name, row, vector) = (next(), next(), next());
+    let place = match name {
+        "d_o" => "oi",
+        "q" => "qi",
+        "k" => "kj",
+        _ => "vj",
+    };
+    match lanes {
+        None => format!("{before}{name}[{place}{row} + {vector}u]{after}"),
+        Some(lanes) => {
+            let vector: u32 = vector.parse().expect("a number");
+            let (load, lane) = (vector / lanes, vector % lanes);
+            format!("{before}subgroupBroadcast({name}_{row}_{load}, {lane}u){after}")
+        }
     }
 }
 
 /// Queries or keys in a workgroup.
 fn width(family: Family) -> u32 {
-    if family.is_cpu() { 8 } else { 64 }
+    match family {
+        Family::Subgroup(lanes) => lanes,
+        _ => 8,
+    }
 }
 
 /// A pass's kernel, of its texts for CPU adapters and for GPUs, and its grid.

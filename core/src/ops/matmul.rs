@@ -10,7 +10,7 @@ mod tiled;
 
 pub use cooperative::{TOLERANCE, prove};
 pub use generate::{finish, kernel};
-pub use tile::Tile;
+pub use tile::{Tile, scratch_len};
 
 /// Which operand is transposed; see `shaders/src/matmul.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -238,7 +238,7 @@ impl<'a> Matmul<'a> {
         }
         let columns = n.div_ceil(4);
         let slice = m * columns;
-        let sums = plan.scratch(u64::from(tile::PARTIAL_SUMS));
+        let sums = plan.scratch(scratch_len(plan.gpu().family()));
         let piece = Matmul {
             c: Matrix::new(&sums, 4 * columns),
             alpha: 1.0,
@@ -323,6 +323,9 @@ impl<'a> Matmul<'a> {
         let mut tensors = vec![self.a.tensor, self.b.tensor, self.c.tensor];
         tensors.extend(self.bias);
         tensors.extend(self.add);
-        plan.dispatch(&kernel(&form), &params, self.rows, grid, &tensors, work);
+        let mut kernel = kernel(&form);
+        let inner = if self.layout == Layout::Tn { self.m } else { self.k };
+        kernel.label += &format!(" {}x{inner}", self.n);
+        plan.dispatch(&kernel, &params, self.rows, grid, &tensors, work);
     }
 }

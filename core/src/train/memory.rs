@@ -1,7 +1,7 @@
 //! What a run will allocate, before it does.
 
 use super::LoraConfig;
-use crate::gpu::Storage;
+use crate::gpu::{Family, Storage};
 use crate::model::{Flat, ModelConfig, ModelSpec, Needs, Purpose, Use, plan_activations};
 use crate::{Error, Result};
 
@@ -31,7 +31,8 @@ impl MemoryPlan {
     }
 }
 
-/// What training allocates in micro-batches of `capacity` tokens. `frozen` is how matrices are stored that are not trained.
+/// What training allocates in micro-batches of `capacity` tokens, on a device with such a largest binding and kernels.
+/// `frozen` is how matrices are stored that are not trained.
 ///
 /// # Errors
 /// [`Error::Config`] when the adapter names no layer.
@@ -41,7 +42,7 @@ pub fn plan(
     frozen: Storage,
     lora: Option<&LoraConfig>,
     capacity: u32,
-    max_binding: u64,
+    limits: (u64, Family),
 ) -> Result<MemoryPlan> {
     let spec = ModelSpec::new(config);
     let flat = |sizes: &[(u64, bool)]| 4 * Flat::layout(sizes, u64::MAX).1.iter().sum::<u64>();
@@ -95,7 +96,7 @@ pub fn plan(
     }
     let trained = if lora.is_some() { adapter } else { weights };
     let (activations, (largest, largest_binding)) =
-        plan_activations(config, &needs, Purpose::Training, (capacity, capacity), max_binding);
+        plan_activations(config, &needs, Purpose::Training, (capacity, capacity), limits);
     Ok(MemoryPlan {
         weights,
         adapter,
@@ -126,7 +127,9 @@ pub fn capacity(
         } else {
             Use::Trained
         };
-        let plan = plan(config, keep, Storage::F32, lora, capacity, max_binding)?;
+        // No family's scratch is as large as any device's largest binding.
+        let limits = (max_binding, Family::Register);
+        let plan = plan(config, keep, Storage::F32, lora, capacity, limits)?;
         Ok((plan.largest_binding, plan.largest))
     };
     let (need, what) = largest(longest_row)?;

@@ -3,7 +3,7 @@
 use super::{TrainConfig, WeightDecayOn, schedule};
 use crate::data::{Example, MicroBatch};
 use crate::eval::{self, EvalMetrics};
-use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor};
+use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor, Timing};
 use crate::model::{Model, Pass, Purpose};
 use crate::ops::{adamw, gradient_norm, loss_sum::METRICS};
 use crate::{Error, Result};
@@ -208,12 +208,13 @@ impl Trainer {
         }
     }
 
-    fn encode(&mut self, batches: &[MicroBatch], targets: usize) -> Result<StepMetrics> {
+    /// What the next step's kernels are told.
+    fn scalars(&self, targets: usize) -> Scalars {
         let config = &self.config;
         let step = self.step + 1;
         let learning_rate = self.learning_rate(self.step);
         let power = |beta: f64| 1.0 - beta.powf(step as f64);
-        let scalars = Scalars {
+        Scalars {
             seed_low: config.seed as u32,
             seed_high: (config.seed >> 32) as u32,
             step: step as u32,
@@ -227,7 +228,12 @@ impl Trainer {
             correction2_root: power(config.adam_beta2).sqrt() as f32,
             max_norm: config.max_grad_norm as f32,
             padding: [0; 4],
-        };
+        }
+    }
+
+    fn encode(&mut self, batches: &[MicroBatch], targets: usize) -> Result<StepMetrics> {
+        let (scalars, learning_rate) = (self.scalars(targets), self.learning_rate(self.step));
+        let step = self.step + 1;
         for batch in batches {
             let counts = self.pass.upload(batch)?;
             self.micro.run(&counts, &scalars);
@@ -243,6 +249,23 @@ impl Trainer {
             grad_norm: 0.0,
             learning_rate,
         })
+    }
+
+    /// Take one optimizer step over these micro-batches, timing each dispatch; see [`Plan::profile`]. Its metrics are not read.
+    ///
+    /// # Errors
+    /// As [`Trainer::submit`] and [`Plan::profile`].
+    pub async fn profile(&mut self, batches: &[MicroBatch]) -> Result<Vec<Timing>> {
+        let scalars = self.scalars(batches.iter().map(|b| b.targets.len()).sum());
+        let mut timings = Vec::new();
+        for batch in batches {
+            let counts = self.pass.upload(batch)?;
+            timings.extend(self.micro.profile(&counts, &scalars).await?);
+        }
+        timings.extend(self.update.profile(&Counts::default(), &scalars).await?);
+        self.clear_sums();
+        self.step += 1;
+        Ok(timings)
     }
 
     /// Loss and correct predictions start from zero in each step; what is latched stays.

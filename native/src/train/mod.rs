@@ -166,7 +166,7 @@ impl Job {
             storage(stored),
             lora,
             capacity,
-            gpu.max_binding(),
+            (gpu.max_binding(), gpu.family()),
         )?;
         let identity = Identity {
             total_steps: total,

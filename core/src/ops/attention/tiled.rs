@@ -1,5 +1,6 @@
 //! The forms of attention for GPUs: operands staged in workgroup memory.
 
+use super::repeat;
 use crate::gpu::{Grid, Kernel};
 
 /// Queries, or keys in the gradients of keys and values, of a workgroup.
@@ -44,17 +45,8 @@ pub fn kernel(label: &'static str, template: &'static str, head_dim: u32) -> Ker
     ] {
         text = text.replace(&format!("${name}$"), &value.to_string());
     }
-    let mut source = String::from("\n");
-    for line in text.lines().filter(|l| !l.starts_with("//")) {
-        let rows = if line.contains("$r") { rows } else { 1 };
-        let each = if line.contains("$j") { each } else { 1 };
-        for r in 0..rows {
-            for j in 0..each {
-                source.push_str(&line.replace("$r", &r.to_string()).replace("$j", &j.to_string()));
-                source.push('\n');
-            }
-        }
-    }
+    let lines = text.lines().filter(|l| !l.starts_with("//")).map(str::to_owned);
+    let source = repeat(repeat(lines.collect(), "$r", rows), "$j", each).join("\n");
     Kernel {
         label: format!("{label} {head_dim}"),
         source: source.into(),

@@ -66,8 +66,13 @@ const BUSY: u32 = 128;
 /// Fewest steps of the contraction that are worth a workgroup of their own. Not measured.
 const FEWEST_STEPS: u32 = 128;
 
-/// Most numbers that the partial sums of one product may take: 4 MiB, once for each plan that cuts one.
-pub(super) const PARTIAL_SUMS: u32 = 1 << 20;
+/// Most numbers that the partial sums of one product may take: 4 MiB.
+const PARTIAL_SUMS: u32 = 1 << 20;
+
+/// Numbers of scratch that a plan's products need on a family.
+pub fn scratch_len(family: Family) -> u64 {
+    if family.is_cpu() { 0 } else { u64::from(PARTIAL_SUMS) }
+}
 
 impl Tile {
     /// Every tile that a family may use.
