@@ -2,9 +2,12 @@
 
 use std::collections::HashSet;
 use wgpu_sft::gpu::{Counts, Family, Gpu, GpuOptions, Of, PlanBuilder, Rows, Scalars, Storage};
-use wgpu_sft::ops::matmul::{Layout, Matmul, Matrix, Output, Tile};
+use wgpu_sft::model::Use;
+use wgpu_sft::ops::matmul::{Layout, Matmul, Matrix, Output, Tile, scratch_len};
 use wgpu_sft::random::{Stream, block, normals};
 use wgpu_sft::reference;
+use wgpu_sft::train::{TrainConfig, Trainer, memory};
+use wgpu_sft_tests::golden_model;
 
 const FAMILIES: [Family; 4] = [
     Family::Tiled,
@@ -66,14 +69,38 @@ fn large_results_take_large_tiles() {
     assert_eq!(results(1, 49_152, 576), [4, 64]);
 }
 
+fn gpu(family: Family) -> Gpu {
+    let options = GpuOptions {
+        family: Some(family),
+        ..GpuOptions::default()
+    };
+    pollster::block_on(Gpu::request(&options)).expect("an adapter")
+}
+
+#[test]
+fn scratch_is_allocated_once_and_planned() {
+    let [tiled, register] = [Family::Tiled, Family::Register].map(|family| {
+        let gpu = gpu(family);
+        let model = golden_model(&gpu, "llama_tied_gqa", Use::Trained);
+        let limits = (gpu.max_binding(), family);
+        let plan = memory::plan(model.config(), Use::Trained, Storage::F32, None, 100, limits).expect("a plan");
+        let trainer = pollster::block_on(Trainer::new(model, &TrainConfig::default(), 3, 100)).expect("a trainer");
+        let live = gpu.memory().live();
+        drop(trainer);
+        (plan.activations, live)
+    });
+    assert_eq!(tiled.0 - register.0, 4 * scratch_len(Family::Tiled));
+    // Plans' own uniforms may differ a little.
+    assert!(
+        (tiled.1 - register.1).abs_diff(tiled.0 - register.0) < 8192,
+        "{tiled:?} {register:?}"
+    );
+}
+
 /// A product on the tiled family, of a batch of each of these sizes in turn: its dispatches and its largest error, relative
 /// to the result's largest magnitude.
 fn products(layout: Layout, [m, n, k]: [usize; 3], batches: &[usize]) -> (usize, f64) {
-    let options = GpuOptions {
-        family: Some(Family::Tiled),
-        ..GpuOptions::default()
-    };
-    let gpu = pollster::block_on(Gpu::request(&options)).expect("an adapter");
+    let gpu = gpu(Family::Tiled);
     let numbers = |len: usize, lane: u32| -> Vec<f32> {
         let draw = |i| normals(block(3, Stream::Init, lane, i)).map(|v| v as f32);
         (0..len.div_ceil(4) as u64).flat_map(draw).take(len).collect()

@@ -241,7 +241,7 @@ impl<T> Activations<T> {
             }),
             scratch: Some(scratch_len(family))
                 .filter(|&len| len > 0)
-                .map(|len| make("partial sums", len)),
+                .map(|len| make("sums of products", len)),
         }
     }
 }
