@@ -206,17 +206,21 @@ impl<'a> Matmul<'a> {
 
     /// Add the product to a plan, cut in this way.
     pub fn record_tile(&self, plan: &mut PlanBuilder, tile: Tile) {
-        let [m, n, k] = self.sizes();
-        let slices = tile.slices(m, n, k);
-        let longest = LONGEST_SUM * slices;
-        if self.layout != Layout::Nn || self.k <= longest {
-            return self.record_slices(plan, tile, slices);
+        let [slices, steps] = match tile {
+            Tile::Blocked { .. } => [1, self.sizes()[2]],
+            _ => tile::slices(self.layout, self.sizes()),
+        };
+        if slices > 1 {
+            return self.record_slices(plan, tile, [slices, steps]);
         }
-        for first in (0..self.k).step_by(longest as usize) {
+        if self.layout != Layout::Nn || self.k <= LONGEST_SUM {
+            return self.record_piece(plan, tile, [1, steps, 0]);
+        }
+        for first in (0..self.k).step_by(LONGEST_SUM as usize) {
             let (a, mut b) = (self.a.column(first), self.b);
             b.offset += first * b.stride;
             let output = if first == 0 { self.output } else { Output::Accumulate };
-            let k = longest.min(self.k - first);
+            let k = LONGEST_SUM.min(self.k - first);
             Self {
                 a,
                 b,
@@ -224,18 +228,13 @@ impl<'a> Matmul<'a> {
                 output,
                 ..*self
             }
-            .record_slices(plan, tile, slices);
+            .record_piece(plan, tile, [1, k, 0]);
         }
     }
 
-    /// The product, or the sums of each slice of its contraction and then, in the order of the slices, their sum.
-    fn record_slices(&self, plan: &mut PlanBuilder, tile: Tile, slices: u32) {
-        let [m, n, k] = self.sizes();
-        // Vectors of the operands do not reach from one slice into the next.
-        let steps = k.div_ceil(slices).next_multiple_of(tile.depth());
-        if slices == 1 || steps >= k {
-            return self.record_piece(plan, tile, [1, k, 0]);
-        }
+    /// The sums of each slice of the contraction, of so many steps, and then, in the order of the slices, their sum.
+    fn record_slices(&self, plan: &mut PlanBuilder, tile: Tile, [slices, steps]: [u32; 2]) {
+        let [m, n, _] = self.sizes();
         let columns = n.div_ceil(4);
         let slice = m * columns;
         let sums = plan.scratch(scratch_len(plan.gpu().family()));

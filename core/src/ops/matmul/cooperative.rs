@@ -108,7 +108,7 @@ pub fn main(layout: Layout, m: &str, k: &str, sliced: bool, size: u32, [narrow, 
 }
 
 /// Steps of the contraction that are staged at a time: half as many where the results of more subgroups need room.
-pub(super) fn depth(subgroups: u32) -> u32 {
+fn depth(subgroups: u32) -> u32 {
     if subgroups > 4 { 16 } else { 32 }
 }
 

@@ -1,6 +1,6 @@
 //! How products are cut.
 
-use super::cooperative;
+use super::{Layout, cooperative};
 use crate::gpu::Family;
 
 /// How a product is cut into workgroups.
@@ -63,11 +63,31 @@ const TILED: [Tile; 6] = [
 /// Workgroups that are taken to fill a GPU. Not measured: twice as many as a middling card has cores.
 const BUSY: u32 = 128;
 
-/// Fewest steps of the contraction that are worth a workgroup of their own. Not measured.
-const FEWEST_STEPS: u32 = 128;
-
 /// Most numbers that the partial sums of one product may take: 4 MiB.
 const PARTIAL_SUMS: u32 = 1 << 20;
+
+/// Steps in a slice of the contraction, where it is cut: a multiple of every tile's depth. Not measured.
+const SLICE: u32 = 256;
+
+/// Into how many slices a contraction is cut on GPUs, and their steps: where the result is so small that it alone would not
+/// fill the device. What the batch decides has no part in where a slice ends, as long as their sums find room, so that
+/// micro-batches of another capacity give the same bits.
+pub(super) fn slices(layout: Layout, [m, n, k]: [u32; 3]) -> [u32; 2] {
+    let small = match layout {
+        Layout::Tn => m.saturating_mul(n) <= 1 << 16,
+        _ => n <= 64 || (m <= 16 && n <= 4096),
+    };
+    let sums = m.saturating_mul(n.next_multiple_of(4)).max(1);
+    let most = PARTIAL_SUMS / sums;
+    let mut steps = SLICE;
+    while layout == Layout::Tn && small && k.div_ceil(steps) > most {
+        steps *= 2;
+    }
+    match k.div_ceil(steps) {
+        slices if small && slices <= most => [slices.max(1), steps],
+        _ => [1, k],
+    }
+}
 
 /// Numbers of scratch that a plan's products need on a family.
 pub fn scratch_len(family: Family) -> u64 {
@@ -88,8 +108,7 @@ impl Tile {
     }
 
     /// The tiles that suit a result of `m`×`n` through a contraction of `k`, the likeliest first: on GPUs those that are
-    /// not mostly outside the result, of which the largest comes first whose workgroups, with the contraction cut where it
-    /// may be, fill the GPU; where none does, the one with the most workgroups.
+    /// not mostly outside the result, of which the largest comes first whose workgroups fill the GPU; where none does, the one with the most workgroups.
     pub fn candidates(family: Family, m: u32, n: u32, k: u32) -> Vec<Self> {
         if family.is_cpu() {
             return vec![Self::pick(family, m, n, k)];
@@ -108,7 +127,7 @@ impl Tile {
                 TILED[..4].iter().copied().filter(fits).collect()
             }
         };
-        let groups = |tile: &Self| tile.workgroups(m, n) * tile.slices(m, n, k);
+        let groups = |tile: &Self| tile.workgroups(m, n);
         let first = tiles.iter().position(|tile| groups(tile) >= BUSY);
         let first = first.unwrap_or_else(|| {
             let most = tiles.iter().map(groups).max();
@@ -161,32 +180,8 @@ impl Tile {
         }
     }
 
-    /// Steps of the contraction that belong together.
-    pub(super) fn depth(self) -> u32 {
-        match self {
-            Self::Tiled { depth, .. } => depth,
-            Self::Cooperative {
-                lanes: [narrow, wide], ..
-            } => cooperative::depth(4 * wide / narrow),
-            Self::Blocked { .. } => 4,
-        }
-    }
-
     fn workgroups(self, m: u32, n: u32) -> u32 {
         let [down, across] = self.block();
         m.div_ceil(down).saturating_mul(n.div_ceil(across))
-    }
-
-    /// Into how many slices the contraction is cut: on GPUs as many as fill the device, as long as each has enough steps
-    /// and their sums find room.
-    pub(super) fn slices(self, m: u32, n: u32, k: u32) -> u32 {
-        if let Self::Blocked { .. } = self {
-            return 1;
-        }
-        let sums = m.saturating_mul(n.next_multiple_of(4)).max(1);
-        BUSY.div_ceil(self.workgroups(m, n).max(1))
-            .min(k / FEWEST_STEPS)
-            .min(PARTIAL_SUMS / sums)
-            .max(1)
     }
 }
