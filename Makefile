@@ -14,7 +14,7 @@ on = $(or $(and $(1),VK_DRIVER_FILES=$(1) VK_ICD_FILENAMES=$(1)),$(error its Vul
 # $(call some,FILTER) fails if no test has that name: a run of nothing must not look like success.
 some = $(CARGO_TEST) -- --list $(1) | grep -q ': test$$' || { echo 'no test is named $(1)'; exit 1; }
 
-.PHONY: help deps build demo test test-deps lint test-native test-swiftshader web test-browser test-smollm2 fmt clean-cache
+.PHONY: help deps build demo test test-deps lint test-native test-swiftshader web test-browser bench-browser test-smollm2 fmt clean-cache
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ web: ## build the browser's module: target/web/
 
 test-browser: web ## the kernel cases in headless Chromium
 	node tests/browser/run.mjs
+
+bench-browser: build web ## training steps on SwiftShader, in headless Chromium and natively
+	$(call on,$(SWIFTSHADER)) node tests/browser/run.mjs --bench
 
 test-smollm2: ## the real model against its reference numbers (downloads 93 MB once)
 	@$(call some,smollm2::)

@@ -1,5 +1,6 @@
 //! Instruction-tune small language models on any GPU: one core for the command line, the browser and other wgpu programs.
 
+pub mod bench;
 pub mod check;
 pub mod data;
 mod error;

@@ -3,7 +3,8 @@
 //   m <- m + (1 - b1) (g - m),   v <- b2 v + (1 - b2) g^2
 //   w <- w - lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)
 // w, g, m, v [4 * rows]; metrics[3] = clip factor; nothing is done once metrics[4] is latched. Changes w, m and v in place.
-// One invocation: four numbers.
+// A workgroup takes 8 * LANES vectors of four.
+override LANES: u32 = 64;
 override DECAY: bool = true;
 
 struct Step {
@@ -28,20 +29,22 @@ struct Step {
 @group(0) @binding(6) var<storage, read_write> first_moment: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> second_moment: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= rows || metrics[4] != 0.0 {
+    if metrics[4] != 0.0 {
         return;
     }
-    let g = gradient[i] * metrics[3];
-    var w = weight[i];
-    if DECAY {
-        w *= 1.0 - step.learning_rate * step.weight_decay;
+    let clip = metrics[3];
+    let kept = select(1.0, 1.0 - step.learning_rate * step.weight_decay, DECAY);
+    let rate = step.learning_rate / step.correction1;
+    let first = (group.y * groups.x + group.x) * 8u * LANES;
+    let end = min(first + 8u * LANES, rows);
+    for (var i = first + lane; i < end; i += LANES) {
+        let g = gradient[i] * clip;
+        let m = first_moment[i] + (1.0 - step.beta1) * (g - first_moment[i]);
+        let v = step.beta2 * second_moment[i] + (1.0 - step.beta2) * g * g;
+        first_moment[i] = m;
+        second_moment[i] = v;
+        weight[i] = weight[i] * kept - rate * m / (sqrt(v) / step.correction2_root + step.epsilon);
     }
-    let m = first_moment[i] + (1.0 - step.beta1) * (g - first_moment[i]);
-    let v = step.beta2 * second_moment[i] + (1.0 - step.beta2) * g * g;
-    first_moment[i] = m;
-    second_moment[i] = v;
-    weight[i] = w - step.learning_rate / step.correction1 * m / (sqrt(v) / step.correction2_root + step.epsilon);
 }

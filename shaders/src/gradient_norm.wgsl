@@ -1,5 +1,7 @@
 // partial_sums[first + workgroup] = sum of squares of one block of gradients: the first pass of the gradient norm.
-// gradient [4 * rows]. Writes partial_sums. A workgroup takes 64 * 64 vectors of four.
+// gradient [4 * rows]. Writes partial_sums. A workgroup of LANES invocations takes 4096 vectors of four.
+override LANES: u32 = 64;
+
 struct Params {
     first: u32,
 }
@@ -10,20 +12,18 @@ struct Params {
 
 var<workgroup> lane_sums: array<f32, 64>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let block = group.y * groups.x + group.x;
     var sum = vec4<f32>(0.0);
-    for (var k = 0u; k < 64u; k++) {
-        let i = block * 4096u + k * 64u + lane;
-        if i < rows {
-            let g = gradient[i];
-            sum += g * g;
-        }
+    let end = min(block * 4096u + 4096u, rows);
+    for (var i = block * 4096u + lane; i < end; i += LANES) {
+        let g = gradient[i];
+        sum = fma(g, g, sum);
     }
     lane_sums[lane] = sum.x + sum.y + sum.z + sum.w;
     workgroupBarrier();
-    for (var half = 32u; half > 0u; half >>= 1u) {
+    for (var half = LANES / 2u; half > 0u; half >>= 1u) {
         if lane < half {
             lane_sums[lane] += lane_sums[lane + half];
         }

@@ -1,6 +1,9 @@
-// node run.mjs [--filter TEXT] [--timeout SECONDS]
+// node run.mjs [--filter TEXT] [--timeout SECONDS] [--bench]
 // Runs the kernel case table in headless Chromium on its software GPU. Exits 1 if a case fails, if the browser reports
 // any error, if no case ran, or after the timeout.
+// With --bench it times training steps there instead, then the same steps by the wgpu-sft binary on the same Vulkan driver,
+// whose manifest VK_DRIVER_FILES names.
+import { execFileSync } from "node:child_process";
 import { createReadStream, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { delimiter, extname, join } from "node:path";
@@ -9,8 +12,26 @@ import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 
 const { values: args } = parseArgs({
-  options: { filter: { type: "string" }, timeout: { type: "string", default: "1200" } },
+  options: { filter: { type: "string" }, timeout: { type: "string", default: "1200" }, bench: { type: "boolean" } },
 });
+// Small enough for a software GPU, large enough that its arithmetic counts.
+const shape = { hidden: 192, layers: 2, heads: 3, ffn: 512, vocab: 2048 };
+const job = {
+  config: {
+    model_type: "llama",
+    hidden_size: shape.hidden,
+    num_hidden_layers: shape.layers,
+    num_attention_heads: shape.heads,
+    num_key_value_heads: shape.heads,
+    intermediate_size: shape.ffn,
+    vocab_size: shape.vocab,
+    rms_norm_eps: 1e-5,
+  },
+  full: true,
+  tokens: 256,
+  steps: 5,
+  kernels: "register",
+};
 const here = fileURLToPath(new URL(".", import.meta.url));
 const roots = { "/module/": join(here, "../../target/web"), "/": here };
 const types = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
@@ -56,6 +77,7 @@ console.log(`Chromium ${browser.version()}`);
 
 let cases = 0;
 let failures = 0;
+let inBrowser;
 let closing = false;
 const fail = (why) => {
   failures += 1;
@@ -84,6 +106,9 @@ const finished = new Promise((resolve) => {
         const line = `${name} [${family}]: error ${number(max_error)}, allowed ${number(tolerance)}, ${seconds} s`;
         return passed ? console.log(`ok    ${line}`) : fail(line);
       }
+      case "report":
+        inBrowser = JSON.parse(message.report);
+        return;
       case "failure":
         return fail(message.why);
       case "done":
@@ -93,7 +118,8 @@ const finished = new Promise((resolve) => {
     }
   };
   page.exposeFunction("report", report).then(() => {
-    const query = args.filter ? `?filter=${encodeURIComponent(args.filter)}` : "";
+    const given = args.bench ? { job: JSON.stringify(job) } : args.filter ? { filter: args.filter } : {};
+    const query = `?${new URLSearchParams(given)}`;
     return page.goto(`http://127.0.0.1:${server.address().port}/${query}`);
   }).catch((error) => {
     fail(String(error));
@@ -118,7 +144,19 @@ closing = true;
 await browser.close();
 server.close();
 
-if (cases === 0) fail("no case ran");
+if (args.bench && inBrowser) {
+  const flags = Object.entries(shape).flatMap(([name, size]) => [`--${name}`, String(size)]);
+  const binary = join(here, "../../target/release/wgpu-sft");
+  const command = ["bench", "--json", "--method", "full", "--kernels", job.kernels, ...flags];
+  command.push("--tokens", String(job.tokens), "--steps", String(job.steps));
+  const natively = JSON.parse(execFileSync(binary, command, { encoding: "utf8" }));
+  const line = (where, report) =>
+    `${where}: ${report.device || "Chromium"}, ${report.step_seconds.toFixed(3)} s a step, ` +
+    `${report.tokens_per_second.toFixed(0)} tokens/s, ratio ${report.ratio.toFixed(2)}`;
+  console.log(line("natively", natively));
+  console.log(line("in the browser", inBrowser));
+  console.log(`the browser takes ${(inBrowser.step_seconds / natively.step_seconds).toFixed(2)} times as long`);
+} else if (cases === 0) fail("no case ran");
 const seconds = ((performance.now() - started) / 1000).toFixed(1);
 console.log(`${cases} cases in ${seconds} s, ${failures} failures`);
 process.exitCode = failures === 0 ? 0 : 1;

@@ -1,6 +1,7 @@
 // Runs the kernel case table of the wasm module and watches everything WebGPU says meanwhile.
 // Messages out: {type: "case", ...} per case, {type: "failure", why} for anything that must not happen, {type: "done", ...}.
-import init, { check } from "/module/wgpu_sft_web.js";
+// With a job (see bench.mjs) it times that instead: {type: "report", report}.
+import init, { bench, check } from "/module/wgpu_sft_web.js";
 
 const failure = (why) => postMessage({ type: "failure", why });
 self.onunhandledrejection = (event) => failure(`unhandled rejection: ${event.reason}`);
@@ -33,12 +34,18 @@ GPUDevice.prototype.createShaderModule = function (descriptor) {
   return module;
 };
 
-onmessage = async ({ data: { filter } }) => {
+onmessage = async ({ data: { filter, job } }) => {
   try {
     await init();
     const adapter = await navigator.gpu?.requestAdapter();
     const { vendor, architecture } = adapter?.info ?? {};
     postMessage({ type: "adapter", name: adapter ? `${vendor} ${architecture}` : "none" });
+    if (job) {
+      const { config, full, tokens, steps, kernels } = job;
+      const report = await bench(JSON.stringify(config), full, tokens, steps, kernels);
+      postMessage({ type: "report", report });
+      return postMessage({ type: "done", shaders });
+    }
     // A browser runs the first on a GPU and the second on a software one; both must compile and be right.
     for (const family of ["tiled", "register"]) {
       await check(family, filter, (c) => {

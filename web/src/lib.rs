@@ -3,8 +3,11 @@
 
 use js_sys::Function;
 use wasm_bindgen::prelude::*;
+use wgpu_sft::bench::Job;
 use wgpu_sft::check::CaseResult;
-use wgpu_sft::gpu::{Gpu, GpuOptions};
+use wgpu_sft::gpu::{Gpu, GpuOptions, Storage};
+use wgpu_sft::model::ModelConfig;
+use wgpu_sft::train::{LoraConfig, Method};
 
 /// How one case of the kernels' table came out on this device.
 #[wasm_bindgen(getter_with_clone)]
@@ -46,6 +49,44 @@ pub async fn check(family: Option<String>, filter: Option<String>, on_case: Func
     })
     .await?;
     thrown.map_or(Ok(()), |e| Err(JsError::new(&format!("on_case: {e:?}"))))
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// Milliseconds since the worker began, finer than a `Date`'s.
+    #[wasm_bindgen(js_namespace = performance)]
+    fn now() -> f64;
+}
+
+/// Time `steps` optimizer steps of `tokens` tokens on a model with random weights, and give the report of
+/// `wgpu-sft bench --json`.
+///
+/// `config` is the model's `config.json`; `full` trains every weight instead of an adapter; `family` is as in [`check`].
+/// Errors: a wrong configuration, an unknown family, no WebGPU adapter, a failed device.
+#[wasm_bindgen]
+pub async fn bench(
+    config: &str,
+    full: bool,
+    tokens: u32,
+    steps: u32,
+    family: Option<String>,
+) -> Result<String, JsError> {
+    let job = Job {
+        config: ModelConfig::from_json(config)?,
+        method: if full { Method::Full } else { Method::Lora },
+        lora: LoraConfig::default(),
+        frozen: Storage::Bf16,
+        tokens,
+        steps,
+    };
+    let gpu = Gpu::request(&GpuOptions {
+        family: family.map(|f| f.parse()).transpose()?,
+        ..GpuOptions::default()
+    })
+    .await?;
+    let model = job.random_model(&gpu).await?;
+    let (report, _) = job.run(model, || now() / 1000.0).await?;
+    Ok(serde_json::to_string(&report)?)
 }
 
 impl From<&CaseResult> for Case {

@@ -53,16 +53,14 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] when the device is lost or has reported an error that no scope caught.
     pub async fn finish(&self) -> Result<()> {
-        if self.inner.may_block {
-            return self.wait("waiting", None);
-        }
         let (sender, done) = oneshot::channel();
         self.queue().on_submitted_work_done(move || {
             // The receiver is gone when the caller dropped the future: nothing to tell.
             let _ = sender.send(());
         });
-        done.await.map_err(|_| Error::gpu("waiting", "the device was lost"))?;
-        self.wait("waiting", None)
+        // Natively this is what calls back; a browser does so by itself.
+        self.wait("waiting", None)?;
+        done.await.map_err(|_| Error::gpu("waiting", "the device was lost"))
     }
 
     /// A staging buffer of this many bytes.

@@ -1,7 +1,6 @@
 //! The AdamW update over flat tensors.
 
-use super::ITEMS;
-use crate::gpu::{Kernel, PlanBuilder, Rows, Tensor};
+use crate::gpu::{Grid, Kernel, PlanBuilder, Rows, Tensor};
 use wgpu_sft_shaders::ADAMW;
 
 /// One update of `weight` and its moments, all of the same length, a multiple of four; `decay` applies weight decay.
@@ -13,13 +12,15 @@ pub fn update(
     (first_moment, second_moment): (&Tensor, &Tensor),
     decay: bool,
 ) {
-    let kernel = Kernel::new("adamw", ADAMW, &[("DECAY", f64::from(u8::from(decay)))]);
+    let lanes: u32 = if plan.gpu().family().is_cpu() { 8 } else { 64 };
+    let constants = [("LANES", f64::from(lanes)), ("DECAY", f64::from(u8::from(decay)))];
+    let kernel = Kernel::new("adamw", ADAMW, &constants);
     let rows = Rows::fixed((weight.len() / 4) as u32);
     plan.dispatch(
         &kernel,
         &(),
         rows,
-        ITEMS,
+        Grid::Linear(8 * lanes),
         &[metrics, gradient, weight, first_moment, second_moment],
         0,
     );

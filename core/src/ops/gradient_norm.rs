@@ -15,7 +15,9 @@ pub fn partials(len: u64) -> u64 {
 
 /// Writes the partial sums of squares of `gradient` (a multiple of four numbers) to `partial_sums[first..]`.
 pub fn partial(plan: &mut PlanBuilder, gradient: &Tensor, partial_sums: &Tensor, first: u32) {
-    let kernel = Kernel::new("gradient_norm", GRADIENT_NORM, &[]);
+    // On a CPU adapter, one lane after another reads what a cache line holds.
+    let lanes = if plan.gpu().family().is_cpu() { 8.0 } else { 64.0 };
+    let kernel = Kernel::new("gradient_norm", GRADIENT_NORM, &[("LANES", lanes)]);
     let rows = Rows::fixed((gradient.len() / 4) as u32);
     plan.dispatch(
         &kernel,

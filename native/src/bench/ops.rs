@@ -19,7 +19,7 @@ fn seconds(timing: &Timing) -> f64 {
 }
 
 /// Dispatches that share a label, the longest-running first.
-pub fn print(timings: &[Timing], matmul: f64, copy: f64) -> Result<()> {
+pub fn print(timings: &[Timing], (matmul, copy): (f64, f64)) -> Result<()> {
     struct Group<'a> {
         label: &'a str,
         count: u64,
@@ -71,7 +71,7 @@ pub fn print(timings: &[Timing], matmul: f64, copy: f64) -> Result<()> {
 }
 
 /// Every dispatch, in order.
-pub fn json(timings: &[Timing], matmul: f64, copy: f64) -> Value {
+pub fn json(timings: &[Timing], (matmul, copy): (f64, f64)) -> Value {
     timings
         .iter()
         .map(|timing| {

@@ -90,17 +90,24 @@ pub fn main(layout: Layout, m: &str, k: &str, lanes: u32, rows: u32, vectors: u3
             format!("a{q}")
         }
     };
-    for q in 0..rows {
-        let _ = writeln!(s, "let v{q} = {};", a_vector(q));
-        for e in 0..4 {
-            // Vector q of A holds four steps of row q, or (TN) four rows of step q / (rows / 4).
-            let (row, step) = if layout == Layout::Tn {
-                (q % (rows / 4) * 4 + e, q / (rows / 4))
-            } else {
-                (q, e)
-            };
-            for j in 0..vectors {
-                let _ = writeln!(s, "c{row}_{j} = fma(vec4<f32>(v{q}[{e}]), b{j}_{step}, c{row}_{j});");
+    // Rows one after another, so that a row's sums stay in registers for the four steps.
+    match layout {
+        Layout::Tn => {
+            // Vector q of A holds four rows of step q / (rows / 4).
+            for x in 0..rows / 4 {
+                for t in 0..4 {
+                    let _ = writeln!(s, "let v{x}_{t} = {};", a_vector(t * (rows / 4) + x));
+                }
+                for e in 0..4 {
+                    accumulate(&mut s, 4 * x + e, vectors, |t| format!("v{x}_{t}[{e}]"));
+                }
+            }
+        }
+        _ => {
+            // Vector q of A holds four steps of row q.
+            for q in 0..rows {
+                let _ = writeln!(s, "let v{q} = {};", a_vector(q));
+                accumulate(&mut s, q, vectors, |t| format!("v{q}[{t}]"));
             }
         }
     }
@@ -112,4 +119,13 @@ pub fn main(layout: Layout, m: &str, k: &str, lanes: u32, rows: u32, vectors: u3
     }
     // With the batch deciding K, B has as many rows as the batch.
     s.replace("p_b_rows", if layout == Layout::Tn { "rows" } else { "p.b_rows" }) + "}\n"
+}
+
+/// Adds four steps to a row of results; `a` names its number of A at a step.
+fn accumulate(s: &mut String, row: u32, vectors: u32, a: impl Fn(u32) -> String) {
+    for t in 0..4 {
+        for j in 0..vectors {
+            let _ = writeln!(s, "c{row}_{j} = fma(vec4<f32>({}), b{j}_{t}, c{row}_{j});", a(t));
+        }
+    }
 }

@@ -102,13 +102,16 @@ impl Tile {
             Family::Cooperative { size, lanes } => return vec![Self::Cooperative { size, lanes }],
             _ => {}
         }
-        let mut tiles = [4, 16, 1000].map(|rows| Self::pick(family, rows, 1000, 1000)).to_vec();
+        let mut tiles = [4, 8, 16, 24, 32, 48, 1024]
+            .map(|rows| Self::pick(family, rows, 1024, 1024))
+            .to_vec();
         tiles.dedup();
         tiles
     }
 
     /// The tiles that suit a result of `m`×`n` through a contraction of `k`, the likeliest first: on GPUs those that are
-    /// not mostly outside the result, of which the largest comes first whose workgroups fill the GPU; where none does, the one with the most workgroups.
+    /// not mostly outside the result, of which the largest comes first whose workgroups fill the GPU; where none does, the
+    /// one with the most workgroups.
     pub fn candidates(family: Family, m: u32, n: u32, k: u32) -> Vec<Self> {
         if family.is_cpu() {
             return vec![Self::pick(family, m, n, k)];
@@ -141,25 +144,19 @@ impl Tile {
     pub fn pick(family: Family, m: u32, n: u32, k: u32) -> Self {
         match family {
             Family::Tiled | Family::Cooperative { .. } => Self::candidates(family, m, n, k)[0],
-            Family::Subgroup(lanes) => {
-                let (rows, vectors) = match m {
-                    0..=4 => (4, 2),
-                    5..=16 => (16, 1),
-                    _ => (32, 1),
-                };
-                Self::Blocked {
-                    lanes,
-                    rows,
-                    vectors,
-                    broadcast: true,
-                }
-            }
-            Family::Register => Self::Blocked {
-                lanes: 8,
-                rows: if m > 4 { 8 } else { 4 },
-                vectors: 1,
-                broadcast: false,
-            },
+            Family::Subgroup(lanes) => Self::blocked(lanes, &SUBGROUP_BLOCKS, m, n, true),
+            Family::Register => Self::blocked(8, &REGISTER_BLOCKS, m, n, false),
+        }
+    }
+
+    fn blocked(lanes: u32, blocks: &[Block], rows: u32, columns: u32, broadcast: bool) -> Self {
+        let (rows, vectors) = fewest(blocks, rows);
+        Self::Blocked {
+            lanes,
+            rows,
+            // Columns past the last would be computed for nothing.
+            vectors: vectors.min(columns.div_ceil(4 * lanes)),
+            broadcast,
         }
     }
 
@@ -184,4 +181,30 @@ impl Tile {
         let [down, across] = self.block();
         m.div_ceil(down).saturating_mul(n.div_ceil(across))
     }
+}
+
+/// Rows and vectors of a block, and how fast it is on sizes that it divides, beside the others.
+type Block = (u32, u32, f64);
+
+/// Measured on lavapipe.
+const SUBGROUP_BLOCKS: [Block; 7] = [
+    (4, 2, 0.3),
+    (8, 4, 0.55),
+    (16, 2, 0.8),
+    (24, 2, 0.92),
+    (32, 2, 1.0),
+    (48, 1, 1.03),
+    (64, 1, 1.1),
+];
+
+/// Measured on SwiftShader.
+const REGISTER_BLOCKS: [Block; 3] = [(4, 2, 0.6), (8, 2, 0.8), (16, 2, 1.0)];
+
+/// The block that takes the least time for so many rows, those that pad the last block included.
+fn fewest(blocks: &[Block], rows: u32) -> (u32, u32) {
+    let time = |(block, _, speed): &Block| f64::from(rows.next_multiple_of(*block)) / speed;
+    let least = blocks.iter().min_by(|a, b| time(a).total_cmp(&time(b)));
+    least
+        .map(|&(rows, vectors, _)| (rows, vectors))
+        .expect("there are blocks")
 }

@@ -1,39 +1,24 @@
 //! What the adapter can do at best: in products of the model's own shapes, and in copying.
 
-use std::collections::HashSet;
-use std::time::Instant;
-
-use anyhow::Result;
-use pollster::block_on;
-use wgpu_sft::gpu::{Counts, Gpu, Of, Plan, PlanBuilder, Rows, Scalars, Storage};
-use wgpu_sft::ops::matmul::{Layout, Matmul, Matrix, Output};
-use wgpu_sft::train::work::{self, Product};
-
 use super::Job;
-
-/// The fastest product.
-pub struct Best {
-    /// Floating-point operations a second.
-    pub flops: f64,
-    /// Its layout and sizes.
-    pub name: String,
-}
+use crate::Result;
+use crate::gpu::{Counts, Gpu, Of, Plan, PlanBuilder, Rows, Scalars, Storage};
+use crate::ops::matmul::{Layout, Matmul, Matrix, Output};
+use crate::train::work::{self, Product};
+use std::collections::HashSet;
 
 /// Numbers that a product's result may have: as the training step's logits, which come in chunks of rows.
 const LARGEST: u32 = 16 << 20;
 
-/// The fastest of the step's products of linear layers and head, each alone.
-pub fn matmul(gpu: &Gpu, job: &Job, targets: u32) -> Result<Best> {
-    let mut best = Best {
-        flops: 0.0,
-        name: String::new(),
-    };
+/// The fastest of the step's products of linear layers and head, each alone: floating-point operations a second, and its
+/// layout and sizes.
+pub async fn matmul(gpu: &Gpu, job: &Job, targets: u32, now: &impl Fn() -> f64) -> Result<(f64, String)> {
+    let mut best = (0.0, String::new());
     let mut seen = HashSet::new();
     for mut product in work::products(&job.config, None, job.tokens, targets)? {
-        if product.layout == Layout::Tn && job.lora().is_some() {
+        if product.layout == Layout::Tn && job.adapter().is_some() {
             continue;
         }
-        let stored = if job.lora().is_some() { job.frozen } else { Storage::F32 };
         if product.layout != Layout::Tn {
             let widest = product.n.max(product.k);
             product.m = product.m.min((LARGEST / widest).max(1));
@@ -41,23 +26,21 @@ pub fn matmul(gpu: &Gpu, job: &Job, targets: u32) -> Result<Best> {
         if !seen.insert(product) {
             continue;
         }
-        let Some(plan) = plan(gpu, &product, stored)? else {
+        let stored = job.adapter().map_or(Storage::F32, |_| job.frozen);
+        let Some(plan) = plan(gpu, &product, stored).await? else {
             continue;
         };
-        let flops = product.flops() as f64 / fastest(gpu, &plan, 3)?;
-        if flops > best.flops {
+        let flops = product.flops() as f64 / fastest(gpu, &plan, now).await?;
+        if flops > best.0 {
             let Product { layout, m, n, k } = product;
-            best = Best {
-                flops,
-                name: format!("{layout:?} {m}x{n}x{k}").to_uppercase().replace('X', "x"),
-            };
+            best = (flops, format!("{} {m}x{n}x{k}", format!("{layout:?}").to_uppercase()));
         }
     }
     Ok(best)
 }
 
 /// One product; none where an operand does not fit a binding.
-fn plan(gpu: &Gpu, product: &Product, stored: Storage) -> Result<Option<Plan>> {
+async fn plan(gpu: &Gpu, product: &Product, stored: Storage) -> Result<Option<Plan>> {
     let Product { layout, m, n, k } = *product;
     let [a_width, b_width] = [
         if layout == Layout::Tn { m } else { k },
@@ -82,42 +65,36 @@ fn plan(gpu: &Gpu, product: &Product, stored: Storage) -> Result<Option<Plan>> {
         _ => (m, Output::Write),
     };
     let operands = (Matrix::new(&a, a_width), Matrix::new(&b, b_width), Matrix::new(&c, n));
+    let batch = (Rows::of(Of::Tokens).chunk(0, rows), rows);
     let mut builder = PlanBuilder::new(gpu, "product");
-    Matmul::new(
-        layout,
-        operands,
-        (m, n, k),
-        (Rows::of(Of::Tokens).chunk(0, rows), rows),
-        output,
-    )
-    .record(&mut builder);
-    Ok(Some(block_on(builder.finish())?))
+    Matmul::new(layout, operands, (m, n, k), batch, output).record(&mut builder);
+    Ok(Some(builder.finish().await?))
 }
 
-/// The least of some runs' seconds, after one that is not counted.
-fn fastest(gpu: &Gpu, plan: &Plan, runs: u32) -> Result<f64> {
+/// The least seconds of three runs, after one that is not counted.
+async fn fastest(gpu: &Gpu, plan: &Plan, now: &impl Fn() -> f64) -> Result<f64> {
     let counts = Counts {
         tokens: u32::MAX,
         ..Counts::default()
     };
     let mut least = f64::INFINITY;
-    for run in 0..=runs {
-        let begun = Instant::now();
+    for run in 0..4 {
+        let begun = now();
         plan.run(&counts, &Scalars::default());
-        block_on(gpu.finish())?;
+        gpu.finish().await?;
         if run > 0 {
-            least = least.min(begun.elapsed().as_secs_f64());
+            least = least.min(now() - begun);
         }
     }
     Ok(least)
 }
 
 /// Bytes read and written a second in copying from buffer to buffer.
-pub fn copy(gpu: &Gpu) -> Result<f64> {
+pub async fn copy(gpu: &Gpu, now: &impl Fn() -> f64) -> Result<f64> {
     let numbers = (16 << 20).min(gpu.max_buffer() / 4);
     let [from, to] = ["from", "to"].map(|label| gpu.tensor(label, numbers, Storage::F32));
     let mut builder = PlanBuilder::new(gpu, "copy");
     builder.copy(&from, &to);
-    let plan = block_on(builder.finish())?;
-    Ok(2.0 * from.bytes() as f64 / fastest(gpu, &plan, 3)?)
+    let plan = builder.finish().await?;
+    Ok(2.0 * from.bytes() as f64 / fastest(gpu, &plan, now).await?)
 }
