@@ -72,7 +72,7 @@ pub struct DeviceArgs {
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
 
-    /// Kernel family instead of the one that suits the adapter: tiled, subgroup or register
+    /// Kernel family instead of the one that suits the adapter: tiled, subgroup, register or cooperative
     #[arg(long, value_name = "FAMILY")]
     pub kernels: Option<String>,
 

@@ -129,7 +129,7 @@ settings! {
     /// Adapter to use: its number in `wgpu-sft devices`, or a part of its name [default: the fastest]
     #[arg(long, value_name = "DEVICE", help_heading = "Device")]
     device: String,
-    /// Kernel family instead of the one that suits the adapter: tiled, subgroup or register
+    /// Kernel family instead of the one that suits the adapter: tiled, subgroup, register or cooperative
     #[arg(long, value_name = "FAMILY", help_heading = "Device")]
     kernels: String,
     /// Keep the run-time checks that are left out of shaders (bounds, loops): slower, for hunting bugs

@@ -67,6 +67,10 @@ pub fn run() -> Result<Outcome> {
             "   kernels: {}, without run-time checks unless --checked is given",
             Family::pick(&info, features)
         ))?;
+        line(&match Family::cooperative(adapter) {
+            Ok(Family::Cooperative { size, .. }) => format!("   cooperative kernels: offered, {size}×{size}×{size}"),
+            _ => "   cooperative kernels: not offered".to_owned(),
+        })?;
         line(&format!(
             "   features: {}",
             if has.is_empty() {

@@ -12,8 +12,17 @@ pub const ATTENTION_BACKWARD_KV: &str = include_str!("attention_backward_kv.wgsl
 /// `attention_backward_q.wgsl`.
 pub const ATTENTION_BACKWARD_Q: &str = include_str!("attention_backward_q.wgsl");
 
+/// `attention_backward_kv_tiled.wgsl`.
+pub const ATTENTION_BACKWARD_KV_TILED: &str = include_str!("attention_backward_kv_tiled.wgsl");
+
+/// `attention_backward_q_tiled.wgsl`.
+pub const ATTENTION_BACKWARD_Q_TILED: &str = include_str!("attention_backward_q_tiled.wgsl");
+
 /// `attention_delta.wgsl`.
 pub const ATTENTION_DELTA: &str = include_str!("attention_delta.wgsl");
+
+/// `attention_tiled.wgsl`.
+pub const ATTENTION_TILED: &str = include_str!("attention_tiled.wgsl");
 
 /// `column_sum.wgsl`.
 pub const COLUMN_SUM: &str = include_str!("column_sum.wgsl");
@@ -44,6 +53,9 @@ pub const LOSS_SUM: &str = include_str!("loss_sum.wgsl");
 
 /// `matmul.wgsl`.
 pub const MATMUL: &str = include_str!("matmul.wgsl");
+
+/// `matmul_finish.wgsl`.
+pub const MATMUL_FINISH: &str = include_str!("matmul_finish.wgsl");
 
 /// `rmsnorm.wgsl`.
 pub const RMSNORM: &str = include_str!("rmsnorm.wgsl");

@@ -14,6 +14,8 @@ struct Params {
     b_offset: u32,
     c_offset: u32,
     b_rows: u32, // rows that B has: N (NT) or K
+    slice_steps: u32, // where the contraction is cut: steps of a slice, numbers from the results of one to the next's
+    slice_stride: u32,
     alpha: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;

@@ -73,7 +73,15 @@ fn what_is_planned_is_what_is_allocated() {
                 } else {
                     Use::Trained
                 };
-                memory::plan(&config, keep, Storage::F32, lora, size, gpu.max_binding()).expect("a plan")
+                memory::plan(
+                    &config,
+                    keep,
+                    Storage::F32,
+                    lora,
+                    size,
+                    (gpu.max_binding(), gpu.family()),
+                )
+                .expect("a plan")
             };
             let mut activations = Vec::new();
             for recompute in [false, true] {
@@ -110,7 +118,15 @@ fn a_model_of_135_million_weights_stays_small() {
             Some(_) => (Use::Frozen(Some(Storage::Bf16)), Storage::Bf16),
             None => (Use::Trained, Storage::F32),
         };
-        let plan = memory::plan(&config, keep, storage, lora, (512, recompute), 128 << 20).expect("a plan");
+        let plan = memory::plan(
+            &config,
+            keep,
+            storage,
+            lora,
+            (512, recompute),
+            (128 << 20, Family::Register),
+        )
+        .expect("a plan");
         println!("{} MB: {plan:?}", plan.total() / 1_000_000);
         plan.total()
     };

@@ -40,28 +40,52 @@ const FAMILIES: [Family; 5] = [
     Family::Register,
 ];
 
+const OUTPUTS: [Output; 6] = [
+    Output::Slices,
+    Output::Write,
+    Output::Accumulate,
+    Output::Bias,
+    Output::Add,
+    Output::BiasAdd,
+];
+
 /// The kernels of a template: every form that a plan can ask for, or a telling sample of head sizes.
 fn expansions(stem: &str, text: &str) -> Vec<(Family, Kernel)> {
     // Labels and templates are constants of the program: these few are made so.
     let leak = |s: &str| -> &'static str { s.to_owned().leak() };
-    if stem != "matmul" {
+    if base(stem) != "matmul" {
         let (stem, text) = (leak(stem), leak(text));
+        if stem.ends_with("_tiled") {
+            return [8, 24, 64, 80, 96, 128, 160, 192, 256]
+                .map(|size| (Family::Tiled, ops::attention::tiled::kernel(stem, text, size)))
+                .to_vec();
+        }
         return [8, 24, 64, 80, 128, 256]
             .into_iter()
-            .flat_map(|size| FAMILIES.map(|family| (family, ops::attention::kernel(stem, text, size, family))))
+            .flat_map(|size| {
+                FAMILIES[1..]
+                    .iter()
+                    .map(move |&family| (family, ops::attention::kernel(stem, text, size, family)))
+            })
             .collect();
     }
     let mut kernels = Vec::new();
+    if stem == "matmul_finish" {
+        for layout in [Layout::Nt, Layout::Tn] {
+            for &output in &OUTPUTS[1..] {
+                let forms = [false, true].map(|wide| (Family::Tiled, ops::matmul::finish(layout, output, wide)));
+                kernels.extend(forms);
+            }
+        }
+        return kernels;
+    }
     for family in FAMILIES {
-        let tiles = BTreeMap::from_iter(
-            [4, 8, 16, 24, 32, 48, 4096]
-                .map(|rows| Tile::pick(family, rows, 4096))
-                .map(|tile| (format!("{tile:?}"), tile)),
-        );
-        for tile in tiles.into_values() {
+        for tile in Tile::all(family) {
             for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
                 for storage in [Storage::F32, Storage::Bf16, Storage::F16] {
-                    for output in [Output::Write, Output::Accumulate, Output::Bias, Output::Add] {
+                    // Only GPUs cut contractions.
+                    let outputs = &OUTPUTS[usize::from(family != Family::Tiled)..];
+                    for &output in outputs {
                         for wide in 0..8 {
                             let form = Form {
                                 layout,
@@ -85,7 +109,7 @@ const SWITCHES: [&str; 5] = ["ACCUMULATE", "BACKWARD", "DECAY", "MODE", "SCATTER
 
 /// Every kernel made from a shader file: with the values that `ops` gives its `override` constants.
 fn kernels(stem: &str, text: &str) -> Vec<(Family, Kernel)> {
-    if stem == "matmul" || text.contains("$i") {
+    if base(stem) == "matmul" || text.contains("$i") || text.contains("$r") {
         return expansions(stem, text);
     }
     // As `ops::row_shape` and `ops::cross_entropy::apply` have it.
@@ -97,7 +121,10 @@ fn kernels(stem: &str, text: &str) -> Vec<(Family, Kernel)> {
     for line in text.lines().filter_map(|line| line.strip_prefix("override ")) {
         let name = line.split(':').next().unwrap();
         let choices: [Vec<(&'static str, f64)>; 2] = match name {
-            "LANES" => row_shapes.map(|(lanes, rows)| vec![("LANES", lanes), ("ROWS", rows)]),
+            "LANES" if text.contains("\noverride ROWS") => {
+                row_shapes.map(|(lanes, rows)| vec![("LANES", lanes), ("ROWS", rows)])
+            }
+            "LANES" => [8.0, 64.0].map(|lanes| vec![("LANES", lanes)]),
             "ROWS" => continue, // with LANES
             _ => match SWITCHES.into_iter().find(|s| *s == name) {
                 Some(switch) => [vec![(switch, 0.0)], vec![(switch, 1.0)]],
@@ -372,7 +399,7 @@ fn no_word_is_reserved_and_no_extension_is_asked_for() {
 
 /// A shader's stem without the suffix that says which part of its operation it is.
 fn base(stem: &str) -> &str {
-    let cut = ["_backward", "_delta", "_finish"]
+    let cut = ["_backward", "_delta", "_finish", "_tiled"]
         .iter()
         .filter_map(|suffix| stem.find(suffix))
         .min();

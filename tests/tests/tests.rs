@@ -3,6 +3,7 @@
 mod checkpoint;
 mod cli;
 mod config;
+mod cooperative;
 mod data;
 mod errors;
 mod formats;
@@ -17,5 +18,6 @@ mod schedule;
 mod shaders;
 mod smollm2;
 mod template;
+mod tiles;
 mod train_config;
 mod twins;

@@ -142,7 +142,7 @@ impl Gpu {
     /// Open this adapter with as much as it offers of what the kernels can use.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when the device cannot be made.
+    /// [`Error::Gpu`] when the device cannot be made, or the family asked for does not run on it rightly.
     pub async fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Self> {
         let offered = adapter.limits();
         let limits = wgpu::Limits {
@@ -154,23 +154,31 @@ impl Gpu {
         // Timer queries change how some drivers encode: not without need.
         wanted.set(wgpu::Features::TIMESTAMP_QUERY, options.profile);
         wanted.set(wgpu::Features::PIPELINE_CACHE, options.pipeline_cache.is_some());
+        let mut options = options.clone();
+        if let Some(Family::Cooperative { .. }) = options.family {
+            options.family = Some(Family::cooperative(adapter)?);
+            wanted |= Family::COOPERATIVE_FEATURES;
+        }
+        let features = adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgpu-sft"),
-            required_features: adapter.features() & wanted,
+            required_features: features,
             required_limits: limits,
+            experimental_features: experimental(features),
             ..Default::default()
         };
         let (device, queue) = adapter
             .request_device(&descriptor)
             .await
             .map_err(|e| Error::gpu("opening the device", e.to_string()))?;
-        let gpu = Self::with(device, queue, adapter.get_info(), options, true);
+        let gpu = Self::with(device, queue, adapter.get_info(), &options, true);
         let failure = gpu.inner.failure.clone();
         gpu.device().on_uncaptured_error(Arc::new(move |error| {
             if let Ok(mut first) = failure.lock() {
                 first.get_or_insert_with(|| one_line(&error));
             }
         }));
+        crate::ops::matmul::prove(&gpu).await?;
         Ok(gpu)
     }
 
@@ -289,6 +297,18 @@ impl Gpu {
             validation: push(wgpu::ErrorFilter::Validation),
         }
     }
+}
+
+/// Leave to use what wgpu calls experimental, where it is asked for.
+#[allow(unsafe_code)]
+fn experimental(features: wgpu::Features) -> wgpu::ExperimentalFeatures {
+    if !features.intersects(wgpu::Features::all_experimental_mask()) {
+        return wgpu::ExperimentalFeatures::disabled();
+    }
+    // SAFETY: wgpu asks its caller to know that such a feature may have bugs. The only one used is cooperative matrices, only
+    // where the user names that family; they load from and store to workgroup memory alone, at indices fixed when the
+    // kernel is made, and `prove` compares their results before anything else runs.
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 
 /// Errors of the device between [`Gpu::scope`] and [`Scope::finish`].

@@ -259,6 +259,7 @@ pub struct PlanBuilder {
     steps: Vec<Step>,
     params: Vec<u8>,
     rules: Vec<Rows>,
+    scratch: Option<Tensor>,
 }
 
 impl PlanBuilder {
@@ -271,12 +272,26 @@ impl PlanBuilder {
             steps: Vec::new(),
             params: Vec::new(),
             rules: Vec::new(),
+            scratch: None,
         }
     }
 
     /// The device the plan is for.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// Let the plan use this tensor as its scratch.
+    pub fn lend(&mut self, scratch: &Tensor) {
+        self.scratch = Some(scratch.clone());
+    }
+
+    /// A buffer of at least `len` numbers, lent or made now, which each user writes and reads before the next one does.
+    pub fn scratch(&mut self, len: u64) -> Tensor {
+        let gpu = &self.gpu;
+        let lent = self.scratch.take().filter(|scratch| scratch.len() >= len);
+        let scratch = lent.unwrap_or_else(|| gpu.tensor("scratch", len, Default::default()));
+        self.scratch.insert(scratch).clone()
     }
 
     /// Add one dispatch. `tensors` go to the shader's storage bindings in order; `work` is its floating-point

@@ -2,7 +2,8 @@
 
 use super::linear::Linear;
 use super::{Block, Model, ModelConfig};
-use crate::gpu::{Gpu, Storage, Tensor};
+use crate::gpu::{Family, Gpu, Storage, Tensor};
+use crate::ops::matmul::scratch_len;
 
 /// What a pass is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +106,8 @@ pub struct Activations<T> {
     pub backward: Option<BackwardActivations<T>>,
     /// Dropped input and its gradient, `[R, widest input]`.
     pub dropped: Option<[T; 2]>,
+    /// Scratch of the products, on GPUs.
+    pub scratch: Option<T>,
 }
 
 /// What one block keeps for its backward pass.
@@ -173,7 +176,7 @@ impl<T: Clone> Activations<T> {
         needs: &Needs,
         purpose: Purpose,
         (capacity, positions): (u32, u32),
-        max_binding: u64,
+        (max_binding, family): (u64, Family),
         mut make: impl FnMut(&'static str, u64) -> T,
     ) -> Self {
         let r = u64::from(capacity);
@@ -278,6 +281,9 @@ impl<T: Clone> Activations<T> {
                 let widest = c.max(f).max(h * s);
                 [make("dropped", r * widest), make("d dropped", r * widest)]
             }),
+            scratch: Some(scratch_len(family))
+                .filter(|&len| len > 0)
+                .map(|len| make("sums of products", len)),
         }
     }
 }
@@ -292,22 +298,22 @@ impl Activations<Tensor> {
             &needs,
             purpose,
             (capacity, positions),
-            gpu.max_binding(),
+            (gpu.max_binding(), gpu.family()),
             make,
         )
     }
 }
 
-/// Bytes of all buffers, and of the largest with its label.
+/// Bytes of all buffers, and of the largest with its label, on a device with such a largest binding and kernels.
 pub fn plan(
     config: &ModelConfig,
     needs: &Needs,
     purpose: Purpose,
     capacity: (u32, u32),
-    max_binding: u64,
+    limits: (u64, Family),
 ) -> (u64, (&'static str, u64)) {
     let (mut total, mut largest) = (0, ("", 0));
-    Activations::new(config, needs, purpose, capacity, max_binding, |label, len| {
+    Activations::new(config, needs, purpose, capacity, limits, |label, len| {
         let bytes = (len * 4).next_multiple_of(16).max(16);
         total += bytes;
         if bytes > largest.1 {

@@ -27,7 +27,8 @@ impl Pass {
         let gpu = &model.gpu;
         let needs = super::activations::Needs::of(model);
         let size = (capacity, positions);
-        let (_, (label, largest)) = super::activations::plan(&model.config, &needs, purpose, size, gpu.max_binding());
+        let limits = (gpu.max_binding(), gpu.family());
+        let (_, (label, largest)) = super::activations::plan(&model.config, &needs, purpose, size, limits);
         if largest > gpu.max_binding() {
             return Err(Error::TooLarge {
                 what: format!("{label} for micro-batches of {capacity} tokens"),
@@ -114,7 +115,11 @@ impl Pass {
         attention::forward(plan, context.tokens, &shape, operands, range, results, self.capacity);
     }
 
+    /// Begin a plan over these buffers: lends it its scratch and looks up the tokens.
     pub(super) fn record_embedding(&self, plan: &mut PlanBuilder, model: &Model) {
+        if let Some(scratch) = &self.activations.scratch {
+            plan.lend(scratch);
+        }
         let width = model.config.hidden_size as u32;
         let tokens = Rows::of(Of::Tokens);
         embedding::forward(

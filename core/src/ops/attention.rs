@@ -2,6 +2,9 @@
 
 use crate::gpu::{Family, Grid, Kernel, PlanBuilder, Rows, Tensor, params};
 use wgpu_sft_shaders::{ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q, ATTENTION_DELTA};
+use wgpu_sft_shaders::{ATTENTION_BACKWARD_KV_TILED, ATTENTION_BACKWARD_Q_TILED, ATTENTION_TILED};
+
+pub mod tiled;
 
 const FORWARD: &str = "attention";
 const BACKWARD_Q: &str = "attention_backward_q";
@@ -86,12 +89,12 @@ mod delta_params {
     }
 }
 
-/// A template of `shaders/` for a head size and a family; see `shaders/src/attention.wgsl`.
+/// A template of `shaders/` for a head size and a CPU adapter's family; see `shaders/src/attention.wgsl`.
 pub fn kernel(label: &'static str, template: &'static str, head_dim: u32, family: Family) -> Kernel {
     let vectors = head_dim / 4;
     let lanes = width(family);
     let broadcast = matches!(family, Family::Subgroup(_));
-    let mine = own_rows(label, head_dim, family);
+    let mine = own_rows(label, head_dim);
     let loads = if broadcast { vectors.div_ceil(lanes) } else { 0 };
     let (lowest, highest) = if broadcast {
         ("subgroupMin", "subgroupMax")
@@ -126,13 +129,9 @@ pub fn kernel(label: &'static str, template: &'static str, head_dim: u32, family
 }
 
 /// Queries or keys of one invocation: each row that it loads serves all of them. A key has twice the sums of a query.
-fn own_rows(label: &str, head_dim: u32, family: Family) -> u32 {
+fn own_rows(label: &str, head_dim: u32) -> u32 {
     let most = if label == BACKWARD_KV { 2 } else { 4 };
-    if family.is_cpu() {
-        (256 / head_dim).clamp(1, most)
-    } else {
-        1
-    }
+    (256 / head_dim).clamp(1, most)
 }
 
 /// Each line that has the mark, once for each number below `count`.
@@ -168,18 +167,31 @@ fn row_vectors(line: &str, lanes: Option<u32>) -> String {
     )
 }
 
-/// Queries or keys in a workgroup.
-fn block(label: &str, head_dim: u32, family: Family) -> u32 {
-    own_rows(label, head_dim, family) * width(family)
-}
-
 /// Invocations in a workgroup.
 fn width(family: Family) -> u32 {
     match family {
-        Family::Tiled => 64,
         Family::Subgroup(lanes) => lanes,
-        Family::Register => 8,
+        _ => 8,
     }
+}
+
+/// A pass's kernel, of its texts for CPU adapters and for GPUs, and its grid.
+fn form(
+    plan: &PlanBuilder,
+    label: &'static str,
+    texts: [&'static str; 2],
+    shape: &Shape,
+    heads: u32,
+) -> (Kernel, Grid) {
+    let (family, [plain, staged]) = (plan.gpu().family(), texts);
+    if !family.is_cpu() {
+        return (tiled::kernel(label, staged, shape.head_dim), tiled::grid(heads));
+    }
+    let rows = own_rows(label, shape.head_dim) * width(family);
+    (
+        kernel(label, plain, shape.head_dim, family),
+        Grid::Tiles { x: heads, rows },
+    )
 }
 
 /// Writes `o [R, H·S]` and the first `R·H` numbers of `lse`. Query `i` sees keys `range[i].0 .. range[i].1` of `k` and `v`.
@@ -192,12 +204,7 @@ pub fn forward(
     (o, lse): (&Tensor, &Tensor),
     most: u32,
 ) {
-    let family = plan.gpu().family();
-    let kernel = kernel(FORWARD, ATTENTION, shape.head_dim, family);
-    let grid = Grid::Tiles {
-        x: shape.heads,
-        rows: block(FORWARD, shape.head_dim, family),
-    };
+    let (kernel, grid) = form(plan, FORWARD, [ATTENTION, ATTENTION_TILED], shape, shape.heads);
     plan.dispatch(
         &kernel,
         &Params::new(shape, shape, 0),
@@ -233,7 +240,6 @@ pub fn backward(
     (d, d_shape): (&Tensor, &Shape),
     most: u32,
 ) {
-    let family = plan.gpu().family();
     let delta = Kernel::new("attention_delta", ATTENTION_DELTA, &[]);
     let params = delta_params::new(shape.head_dim, saved.delta_offset);
     plan.dispatch(
@@ -245,30 +251,14 @@ pub fn backward(
         0,
     );
 
-    let queries = kernel(BACKWARD_Q, ATTENTION_BACKWARD_Q, shape.head_dim, family);
+    let texts = [ATTENTION_BACKWARD_Q, ATTENTION_BACKWARD_Q_TILED];
+    let (queries, grid) = form(plan, BACKWARD_Q, texts, shape, shape.heads);
     let params = Params::new(shape, d_shape, saved.delta_offset);
-    let grid = |heads, label| Grid::Tiles {
-        x: heads,
-        rows: block(label, shape.head_dim, family),
-    };
     let operands = [q, k, v, saved.keys, saved.lse, d_o, d];
-    plan.dispatch(
-        &queries,
-        &params,
-        tokens,
-        grid(shape.heads, BACKWARD_Q),
-        &operands,
-        2 * shape.work(most),
-    );
+    plan.dispatch(&queries, &params, tokens, grid, &operands, 2 * shape.work(most));
 
-    let keys = kernel(BACKWARD_KV, ATTENTION_BACKWARD_KV, shape.head_dim, family);
+    let texts = [ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_KV_TILED];
+    let (keys, grid) = form(plan, BACKWARD_KV, texts, shape, shape.kv_heads);
     let operands = [q, k, v, saved.queries, saved.lse, d_o, d];
-    plan.dispatch(
-        &keys,
-        &params,
-        tokens,
-        grid(shape.kv_heads, BACKWARD_KV),
-        &operands,
-        2 * shape.work(most),
-    );
+    plan.dispatch(&keys, &params, tokens, grid, &operands, 2 * shape.work(most));
 }

@@ -3,12 +3,14 @@
 use crate::gpu::{Grid, PlanBuilder, Rows, Storage, Tensor, params};
 
 mod blocked;
+mod cooperative;
 mod generate;
 mod tile;
 mod tiled;
 
-pub use generate::kernel;
-pub use tile::Tile;
+pub use cooperative::{TOLERANCE, prove};
+pub use generate::{finish, kernel};
+pub use tile::{Tile, scratch_len};
 
 /// Which operand is transposed; see `shaders/src/matmul.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +36,8 @@ pub enum Output {
     Add,
     /// `C` is written: the product plus a bias and such a matrix.
     BiasAdd,
+    /// `C` holds the sums of each slice of the contraction, one slice after another: the first of two passes.
+    Slices,
 }
 
 /// A row-major matrix inside a tensor.
@@ -113,7 +117,32 @@ params! {
     b_offset: u32,
     c_offset: u32,
     b_rows: u32,
+    slice_steps: u32,
+    slice_stride: u32,
     alpha: f32,
+}
+
+mod finish_params {
+    crate::gpu::params! { m: u32, n: u32, columns: u32, ldc: u32, c_offset: u32, slices: u32, slice_stride: u32, alpha: f32 }
+
+    /// `slices` of `m` rows of `columns` vectors, `slice_stride` vectors from one to the next, become C.
+    pub(super) fn new(
+        product: &super::Matmul,
+        columns: u32,
+        slices: u32,
+        slice_stride: u32,
+    ) -> impl crate::gpu::Params + use<> {
+        Params {
+            m: product.m,
+            n: product.n,
+            columns,
+            ldc: product.c.stride,
+            c_offset: product.c.offset,
+            slices,
+            slice_stride,
+            alpha: product.alpha,
+        }
+    }
 }
 
 /// Everything the text of a kernel depends on.
@@ -163,18 +192,29 @@ impl<'a> Matmul<'a> {
 
     /// Add the product to a plan.
     pub fn record(&self, plan: &mut PlanBuilder) {
-        let result_rows = if self.layout == Layout::Tn {
-            self.m
-        } else {
-            self.most_rows
-        };
-        self.record_tile(plan, Tile::pick(plan.gpu().family(), result_rows, self.n));
+        let [m, n, k] = self.sizes();
+        self.record_tile(plan, Tile::pick(plan.gpu().family(), m, n, k));
+    }
+
+    /// Rows and columns of the result and steps of the contraction, at most.
+    fn sizes(&self) -> [u32; 3] {
+        match self.layout {
+            Layout::Tn => [self.m, self.n, self.most_rows],
+            _ => [self.most_rows, self.n, self.k],
+        }
     }
 
     /// Add the product to a plan, cut in this way.
     pub fn record_tile(&self, plan: &mut PlanBuilder, tile: Tile) {
+        let [slices, steps] = match tile {
+            Tile::Blocked { .. } => [1, self.sizes()[2]],
+            _ => tile::slices(self.layout, self.sizes()),
+        };
+        if slices > 1 {
+            return self.record_slices(plan, tile, [slices, steps]);
+        }
         if self.layout != Layout::Nn || self.k <= LONGEST_SUM {
-            return self.record_piece(plan, tile);
+            return self.record_piece(plan, tile, [1, steps, 0]);
         }
         for first in (0..self.k).step_by(LONGEST_SUM as usize) {
             let (a, mut b) = (self.a.column(first), self.b);
@@ -188,11 +228,44 @@ impl<'a> Matmul<'a> {
                 output,
                 ..*self
             }
-            .record_piece(plan, tile);
+            .record_piece(plan, tile, [1, k, 0]);
         }
     }
 
-    fn record_piece(&self, plan: &mut PlanBuilder, tile: Tile) {
+    /// The sums of each slice of the contraction, of so many steps, and then, in the order of the slices, their sum.
+    fn record_slices(&self, plan: &mut PlanBuilder, tile: Tile, [slices, steps]: [u32; 2]) {
+        let [m, n, _] = self.sizes();
+        let columns = n.div_ceil(4);
+        let slice = m * columns;
+        let sums = plan.scratch(scratch_len(plan.gpu().family()));
+        let piece = Matmul {
+            c: Matrix::new(&sums, 4 * columns),
+            alpha: 1.0,
+            output: Output::Slices,
+            bias: None,
+            add: None,
+            ..*self
+        };
+        piece.record_piece(plan, tile, [slices, steps, 4 * slice]);
+
+        let params = finish_params::new(self, columns, slices, slice);
+        let (rows, grid) = match self.layout {
+            Layout::Tn => (self.rows, Grid::Fixed([slice.div_ceil(64), 1, 1])),
+            _ => (self.rows.times(columns), super::ITEMS),
+        };
+        let kernel = finish(self.layout, self.output, self.c_wide());
+        let mut tensors = vec![&sums, self.c.tensor];
+        tensors.extend(self.bias);
+        tensors.extend(self.add);
+        plan.dispatch(&kernel, &params, rows, grid, &tensors, 0);
+    }
+
+    fn c_wide(&self) -> bool {
+        self.c.aligned() && self.n.is_multiple_of(4)
+    }
+
+    /// One dispatch; `slices` of so many steps each, their results so many numbers apart.
+    fn record_piece(&self, plan: &mut PlanBuilder, tile: Tile, [slices, slice_steps, slice_stride]: [u32; 3]) {
         let inner = |wide: bool, extent: u32| wide && extent.is_multiple_of(4);
         let a_wide = match self.layout {
             // The last vector of a row of A may reach into the row's padding: those rows of C are not stored.
@@ -203,7 +276,7 @@ impl<'a> Matmul<'a> {
             self.b.aligned(),
             if self.layout == Layout::Nt { self.k } else { self.n },
         );
-        let c_wide = inner(self.c.aligned(), self.n);
+        let c_wide = self.c_wide();
         let form = Form {
             layout: self.layout,
             storage: self.b.tensor.storage(),
@@ -222,6 +295,8 @@ impl<'a> Matmul<'a> {
             b_offset: self.b.offset,
             c_offset: self.c.offset,
             b_rows: if self.layout == Layout::Nt { self.n } else { self.k },
+            slice_steps,
+            slice_stride,
             alpha: self.alpha,
         };
         let [down, across] = tile.block();
@@ -230,8 +305,11 @@ impl<'a> Matmul<'a> {
             // A CPU runs workgroups one after another: those that share columns of B come together, while B is in its cache.
             (Layout::Tn, Tile::Blocked { .. }) => Grid::Fixed([self.m.div_ceil(down), columns, 1]),
             (_, Tile::Blocked { .. }) => Grid::Rows { rows: down, y: columns },
-            (Layout::Tn, Tile::Tiled { .. }) => Grid::Fixed([columns, self.m.div_ceil(down), 1]),
-            (_, Tile::Tiled { .. }) => Grid::Tiles { x: columns, rows: down },
+            (Layout::Tn, _) => Grid::Fixed([columns * slices, self.m.div_ceil(down), 1]),
+            _ => Grid::Tiles {
+                x: columns * slices,
+                rows: down,
+            },
         };
         let work = 2 * [
             self.n,

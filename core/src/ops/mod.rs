@@ -24,7 +24,7 @@ const ITEMS: Grid = Grid::Linear(64);
 /// How many invocations share a row of a row-wise kernel, and how many rows a workgroup holds.
 fn row_shape(family: Family) -> (u32, u32) {
     match family {
-        Family::Tiled => (64, 1),
+        Family::Tiled | Family::Cooperative { .. } => (64, 1),
         // Each invocation is a lane of a vector unit: a lane a row needs no barrier.
         _ => (1, 8),
     }

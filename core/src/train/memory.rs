@@ -1,7 +1,7 @@
 //! What a run will allocate, before it does.
 
 use super::{LoraConfig, Recompute};
-use crate::gpu::Storage;
+use crate::gpu::{Family, Storage};
 use crate::model::{Flat, ModelConfig, ModelSpec, Needs, Purpose, Use, plan_activations};
 use crate::{Error, Result};
 
@@ -35,7 +35,8 @@ impl MemoryPlan {
     }
 }
 
-/// What training allocates in micro-batches of `capacity` tokens, with or without recomputation. `frozen` is how matrices are stored that are not trained.
+/// What training allocates in micro-batches of `capacity` tokens, with or without recomputation, on a device with such a
+/// largest binding and kernels. `frozen` is how matrices are stored that are not trained.
 ///
 /// # Errors
 /// [`Error::Config`] when the adapter names no layer.
@@ -45,7 +46,7 @@ pub fn plan(
     frozen: Storage,
     lora: Option<&LoraConfig>,
     (capacity, recompute): (u32, bool),
-    max_binding: u64,
+    limits: (u64, Family),
 ) -> Result<MemoryPlan> {
     let spec = ModelSpec::new(config);
     let flat = |sizes: &[(u64, bool)]| 4 * Flat::layout(sizes, u64::MAX).1.iter().sum::<u64>();
@@ -103,7 +104,7 @@ pub fn plan(
         &needs,
         Purpose::training(recompute),
         (capacity, capacity),
-        max_binding,
+        limits,
     );
     Ok(MemoryPlan {
         capacity,
@@ -137,7 +138,9 @@ pub fn capacity(
         } else {
             Use::Trained
         };
-        let plan = plan(config, keep, Storage::F32, lora, (capacity, false), max_binding)?;
+        // No family's scratch is as large as any device's largest binding.
+        let limits = (max_binding, Family::Register);
+        let plan = plan(config, keep, Storage::F32, lora, (capacity, false), limits)?;
         Ok((plan.largest_binding, plan.largest))
     };
     let (need, what) = largest(longest_row)?;

@@ -163,13 +163,14 @@ impl Job {
             let why = format!("{most} tokens do not hold the longest row, which has {longest}");
             return Err(Error::config("micro_batch_tokens", why).into());
         }
+        let limits = (gpu.max_binding(), gpu.family());
         let memory = memory::fit(
             settings.memory_limit()?,
             settings.recompute()?,
             (most, least),
             |tokens, recompute| {
                 let size = (tokens, recompute);
-                memory::plan(&source.config, usage, storage(stored), lora, size, gpu.max_binding())
+                memory::plan(&source.config, usage, storage(stored), lora, size, limits)
             },
         )?;
         let identity = Identity {

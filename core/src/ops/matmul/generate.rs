@@ -1,6 +1,6 @@
 //! The text of a product's kernel, from the template and what its form asks for.
 
-use super::{Form, Layout, Output, Tile, blocked, tiled};
+use super::{Form, Layout, Output, Tile, blocked, cooperative, tiled};
 use crate::gpu::{Kernel, Storage};
 use std::fmt::Write;
 
@@ -13,6 +13,8 @@ pub fn kernel(form: &Form) -> Kernel {
         wide: [a_wide, b_wide, c_wide],
         tile,
     } = *form;
+    // Slices have whole vectors in each row.
+    let c_wide = c_wide || output == Output::Slices;
     let (m, k) = if layout == Layout::Tn {
         ("p.m", "rows")
     } else {
@@ -20,7 +22,11 @@ pub fn kernel(form: &Form) -> Kernel {
     };
     let a_extent = if layout == Layout::Tn { m } else { k };
     let b_extent = if layout == Layout::Nt { k } else { "p.n" };
-    let mut text = wgpu_sft_shaders::MATMUL.to_string();
+    let enable = match tile {
+        Tile::Cooperative { .. } => cooperative::ENABLE,
+        _ => "",
+    };
+    let mut text = format!("{enable}{}", wgpu_sft_shaders::MATMUL);
     let mut set = |name: &str, value: &str| text = text.replace(&format!("${name}$"), value);
     set("M", m);
     set("A_WORD", if a_wide { "vec4<f32>" } else { "f32" });
@@ -36,30 +42,25 @@ pub fn kernel(form: &Form) -> Kernel {
     set("C_WORD", if c_wide { "vec4<f32>" } else { "f32" });
     set("LOAD_A", &load("a", Storage::F32, a_wide, a_extent));
     set("LOAD_B", &load("b", storage, b_wide, b_extent));
-    let (bias, add) = match output {
-        Output::Write | Output::Accumulate => (false, false),
-        Output::Bias => (true, false),
-        Output::Add => (false, true),
-        Output::BiasAdd => (true, true),
-    };
-    let word = if c_wide { "vec4<f32>" } else { "f32" };
-    let mut extra = String::new();
-    for (number, name) in [(bias, "bias"), (add, "add")]
-        .into_iter()
-        .filter(|e| e.0)
-        .map(|e| e.1)
-        .enumerate()
-    {
-        let _ = writeln!(
-            extra,
-            "@group(0) @binding({}) var<storage, read> {name}: array<{word}>;",
-            5 + number
-        );
-    }
-    set("EXTRA_BINDINGS", &extra);
+    set("EXTRA_BINDINGS", &extras(output, c_wide));
     set("STORE", &store(output, c_wide));
     text.push_str(&match tile {
-        Tile::Tiled { across, down, rows } => tiled::main(layout, m, k, across, down, rows),
+        Tile::Tiled {
+            across,
+            down,
+            rows,
+            vectors,
+            depth,
+        } => tiled::main(
+            layout,
+            m,
+            k,
+            output == Output::Slices,
+            [across, down],
+            [rows, vectors],
+            depth,
+        ),
+        Tile::Cooperative { size, lanes } => cooperative::main(layout, m, k, output == Output::Slices, size, lanes),
         Tile::Blocked {
             lanes,
             rows,
@@ -72,6 +73,52 @@ pub fn kernel(form: &Form) -> Kernel {
         source: text.into(),
         constants: vec![],
     }
+}
+
+/// The second pass of a product whose contraction is cut.
+pub fn finish(layout: Layout, output: Output, c_wide: bool) -> Kernel {
+    let m = if layout == Layout::Tn {
+        "p.m"
+    } else {
+        "rows / p.columns"
+    };
+    let word = if c_wide { "vec4<f32>" } else { "f32" };
+    let (extra, store) = (extras(output, c_wide), store(output, c_wide));
+    let mut text = wgpu_sft_shaders::MATMUL_FINISH.to_string();
+    for (name, value) in [
+        ("M", m),
+        ("C_WORD", word),
+        ("EXTRA_BINDINGS", &extra),
+        ("STORE", &store),
+    ] {
+        text = text.replace(&format!("${name}$"), value);
+    }
+    Kernel {
+        label: format!("matmul_finish {layout:?} {output:?}"),
+        source: text.into(),
+        constants: vec![],
+    }
+}
+
+/// What an output needs besides C.
+fn extras(output: Output, wide: bool) -> String {
+    let word = if wide { "vec4<f32>" } else { "f32" };
+    let names: &[&str] = match output {
+        Output::Write | Output::Accumulate => &[],
+        Output::Bias => &["bias"],
+        Output::Add => &["add"],
+        Output::BiasAdd => &["bias", "add"],
+        Output::Slices => return "var<private> slice_at: u32; // where the results of this slice begin".into(),
+    };
+    let mut extra = String::new();
+    for (number, name) in names.iter().enumerate() {
+        let _ = writeln!(
+            extra,
+            "@group(0) @binding({}) var<storage, read> {name}: array<{word}>;",
+            5 + number
+        );
+    }
+    extra
 }
 
 /// The body of `load_a` or `load_b`.
@@ -116,6 +163,7 @@ fn store(output: Output, wide: bool) -> String {
         Output::Accumulate => format!("c[{at}] += {value};"),
         Output::Bias => format!("c[{at}] = {value} + bias[{bias_at}];"),
         Output::Add => format!("c[{at}] = {value} + add[{at}];"),
+        Output::Slices => "c[(slice_at + at) >> 2u] = y;".into(),
         Output::BiasAdd => format!("c[{at}] = {value} + bias[{bias_at}] + add[{at}];"),
     };
     if wide {

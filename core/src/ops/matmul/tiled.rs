@@ -3,92 +3,205 @@
 use super::Layout;
 use std::fmt::Write;
 
-/// Steps of the contraction that are staged at a time.
-const DEPTH: u32 = 16;
+/// An operand on its way to the stage.
+pub(super) struct Operand<'a> {
+    pub name: &'a str,
+    /// Its rows or columns in the tile.
+    tile: u32,
+    /// Whether a row of it runs along the contraction.
+    pub along: bool,
+    /// First row or column of the result, and their number.
+    origin: &'a str,
+    extent: &'a str,
+    /// What is added to a row's number times its stride.
+    base: &'a str,
+}
+
+impl Operand<'_> {
+    /// Vectors of four that a tile has.
+    fn vectors(&self, depth: u32) -> u32 {
+        self.tile * depth / 4
+    }
+
+    /// Where the stage keeps number `i` of a step. B's columns lie so that lanes side by side, which have four
+    /// neighbouring columns each, read neighbouring numbers.
+    fn place(&self, i: &str) -> String {
+        match self.name {
+            "b" => format!("({i}) % 4u * {}u + ({i}) / 4u", self.tile / 4),
+            _ => i.into(),
+        }
+    }
+
+    /// Load this invocation's vectors of a tile into registers.
+    pub fn load(&self, s: &mut String, threads: u32, depth: u32) {
+        let Self {
+            name,
+            tile,
+            along,
+            origin,
+            extent,
+            base,
+            ..
+        } = self;
+        for v in 0..self.vectors(depth).div_ceil(threads) {
+            let q = format!("(lane + {}u)", v * threads);
+            // Along: vector q is row q / (depth / 4), four steps; else step q / (tile / 4), four rows or columns.
+            let (t, i, per) = if *along {
+                (format!("{q} % {}u * 4u", depth / 4), format!("{q} / {}u", depth / 4), 1)
+            } else {
+                (format!("{q} / {}u", tile / 4), format!("{q} % {}u * 4u", tile / 4), 4)
+            };
+            let _ = writeln!(
+                s,
+                "let {name}{v}_t = {t};\nlet {name}{v}_i = {i};\nvar next_{name}{v} = vec4<f32>(0.0);"
+            );
+            let step = format!("k0 + {name}{v}_t");
+            let inside = if per == 1 {
+                format!("min({origin} + {name}{v}_i, {extent} - 1u)")
+            } else {
+                format!("min({origin} + {name}{v}_i, ({extent} - 1u) / 4u * 4u)")
+            };
+            let (row, inner) = if *along { (&inside, &step) } else { (&step, &inside) };
+            let _ = writeln!(
+                s,
+                "if {step} < last {{ next_{name}{v} = load_{name}(({row}) * {base}, {inner}); }}"
+            );
+        }
+    }
+
+    /// What to do with each of these vectors: `write(text, number)`.
+    pub fn each(&self, s: &mut String, threads: u32, depth: u32, mut write: impl FnMut(&mut String, u32)) {
+        let vectors = self.vectors(depth);
+        for v in 0..vectors.div_ceil(threads) {
+            let all = (v + 1) * threads <= vectors;
+            if !all {
+                let _ = writeln!(s, "if lane < {}u {{", vectors - v * threads);
+            }
+            write(s, v);
+            if !all {
+                s.push_str("}\n");
+            }
+        }
+    }
+
+    /// Put them on the stage, whose steps are `pitch` numbers apart.
+    fn stage(&self, s: &mut String, threads: u32, depth: u32, pitch: u32) {
+        let Self { name, along, .. } = self;
+        self.each(s, threads, depth, |s, v| {
+            for e in 0..4 {
+                let (t, i) = if *along {
+                    (format!("({name}{v}_t + {e}u)"), format!("{name}{v}_i"))
+                } else {
+                    (format!("{name}{v}_t"), format!("{name}{v}_i + {e}u"))
+                };
+                let _ = writeln!(
+                    s,
+                    "stage_{name}[{t} * {pitch}u + {}] = next_{name}{v}[{e}];",
+                    self.place(&i)
+                );
+            }
+        });
+    }
+}
+
+/// A and B in tiles of so many rows and columns of the result.
+pub(super) fn operands<'a>(layout: Layout, m: &'a str, [tile_m, tile_n]: [u32; 2]) -> [Operand<'a>; 2] {
+    [
+        Operand {
+            name: "a",
+            tile: tile_m,
+            along: layout != Layout::Tn,
+            origin: "m0",
+            extent: m,
+            base: "p.lda + p.a_offset",
+        },
+        Operand {
+            name: "b",
+            tile: tile_n,
+            along: layout == Layout::Nt,
+            origin: "n0",
+            extent: "p.n",
+            base: "p.ldb + p.b_offset",
+        },
+    ]
+}
+
+/// Which columns of the result a workgroup has, `n0`, and which steps of the contraction, `first` to `last`. Where it is
+/// `sliced`, workgroups of the next slice follow across.
+pub(super) fn steps(tile_n: u32, k: &str, sliced: bool) -> String {
+    if !sliced {
+        return format!("let n0 = group.x * {tile_n}u;\nlet first = 0u;\nlet last = {k};\n");
+    }
+    format!(
+        "let columns = (p.n + {}u) / {tile_n}u;\nlet n0 = group.x % columns * {tile_n}u;\nlet slice = group.x / columns;\n\
+         slice_at = slice * p.slice_stride;\nlet first = slice * p.slice_steps;\nlet last = min(first + p.slice_steps, {k});\n",
+        tile_n - 1
+    )
+}
 
 /// `main` of the workgroup-tiled form.
-pub fn main(layout: Layout, m: &str, k: &str, across: u32, down: u32, rows: u32) -> String {
-    let [tile_m, tile_n, threads] = [down * rows, across * 4, across * down];
-    // One number of padding for each row of the stage, so that neighbouring rows fall in different banks.
-    let [pitch_a, pitch_b] = [tile_m + 1, tile_n + 1];
-    let b_rows = if layout == Layout::Tn { "rows" } else { "p.b_rows" };
+pub fn main(
+    layout: Layout,
+    m: &str,
+    k: &str,
+    sliced: bool,
+    [across, down]: [u32; 2],
+    [rows, vectors]: [u32; 2],
+    depth: u32,
+) -> String {
+    let [tile_m, tile_n, threads] = [down * rows, across * vectors * 4, across * down];
+    let operands = operands(layout, m, [tile_m, tile_n]);
+    // One number of padding for each step of the stage, so that neighbouring steps fall in different banks.
+    let [pitch_a, pitch_b] = operands.each_ref().map(|o| o.tile + 1);
     let mut s = format!(
         "\nvar<workgroup> stage_a: array<f32, {}>;\nvar<workgroup> stage_b: array<f32, {}>;\n\
          @compute @workgroup_size({threads})\nfn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{\n\
-         let m0 = group.y * {tile_m}u;\nlet n0 = group.x * {tile_n}u;\nlet mine_m = lane / {across}u * {rows}u;\nlet mine_n = lane % {across}u * 4u;\n",
-        DEPTH * pitch_a,
-        DEPTH * pitch_b
+         let m0 = group.y * {tile_m}u;\nlet mine_m = lane / {across}u * {rows}u;\nlet mine_n = lane % {across}u;\n{}",
+        depth * pitch_a,
+        depth * pitch_b,
+        steps(tile_n, k, sliced)
     );
     for r in 0..rows {
-        let _ = writeln!(s, "var c{r} = vec4<f32>(0.0);");
-    }
-    let _ = writeln!(s, "for (var k0 = 0u; k0 < {k}; k0 += {DEPTH}u) {{");
-    // (operand, its tile across the result, pitch, whether a row of it runs along the contraction, limits)
-    let operands = [
-        (
-            "a",
-            tile_m,
-            pitch_a,
-            layout != Layout::Tn,
-            "m0",
-            m,
-            "p.lda + p.a_offset",
-            k,
-        ),
-        (
-            "b",
-            tile_n,
-            pitch_b,
-            layout == Layout::Nt,
-            "n0",
-            "p.n",
-            "p.ldb + p.b_offset",
-            b_rows,
-        ),
-    ];
-    for (name, tile, pitch, along, origin, extent, base, steps) in operands {
-        let count = tile * DEPTH / 4;
-        let _ = writeln!(
-            s,
-            "for (var q = lane; q < {count}u; q += {threads}u) {{\nvar v = vec4<f32>(0.0);"
-        );
-        if along {
-            // Vector q: row q / (DEPTH / 4), four steps.
-            let _ = writeln!(
-                s,
-                "let i = q / {0}u;\nlet t = q % {0}u * 4u;\nif k0 + t < {k} {{ v = load_{name}(min({origin} + i, {extent} - 1u) * {base}, k0 + t); }}",
-                DEPTH / 4
-            );
-            for e in 0..4 {
-                let _ = writeln!(s, "stage_{name}[(t + {e}u) * {pitch}u + i] = v[{e}];");
-            }
-        } else {
-            let _ = writeln!(
-                s,
-                "let t = q / {0}u;\nlet i = q % {0}u * 4u;\nif k0 + t < {steps} {{ v = load_{name}((k0 + t) * {base}, min({origin} + i, ({extent} - 1u) / 4u * 4u)); }}",
-                tile / 4
-            );
-            for e in 0..4 {
-                let _ = writeln!(s, "stage_{name}[t * {pitch}u + i + {e}u] = v[{e}];");
-            }
+        for j in 0..vectors {
+            let _ = writeln!(s, "var c{r}_{j} = vec4<f32>(0.0);");
         }
-        s.push_str("}\n");
     }
-    let _ = writeln!(
-        s,
-        "workgroupBarrier();\nfor (var t = 0u; t < {DEPTH}u; t++) {{\n\
-         let at = t * {pitch_b}u + mine_n;\n\
-         let v = vec4<f32>(stage_b[at], stage_b[at + 1u], stage_b[at + 2u], stage_b[at + 3u]);"
-    );
-    for r in 0..rows {
+    let _ = writeln!(s, "for (var k0 = first; k0 < last; k0 += {depth}u) {{");
+    // Loads come before the barrier: they are under way while others still compute.
+    for operand in &operands {
+        operand.load(&mut s, threads, depth);
+    }
+    s.push_str("workgroupBarrier();\n");
+    for (operand, pitch) in operands.iter().zip([pitch_a, pitch_b]) {
+        operand.stage(&mut s, threads, depth, pitch);
+    }
+    let _ = writeln!(s, "workgroupBarrier();\nfor (var t = 0u; t < {depth}u; t++) {{");
+    for j in 0..vectors {
+        let column = |e: u32| format!("stage_b[t * {pitch_b}u + mine_n + {}u]", e * tile_n / 4 + j * across);
         let _ = writeln!(
             s,
-            "c{r} = fma(vec4<f32>(stage_a[t * {pitch_a}u + mine_m + {r}u]), v, c{r});"
+            "let b{j} = vec4<f32>({}, {}, {}, {});",
+            column(0),
+            column(1),
+            column(2),
+            column(3)
         );
     }
-    s.push_str("}\nworkgroupBarrier();\n}\n");
     for r in 0..rows {
-        let _ = writeln!(s, "store(m0 + mine_m + {r}u, n0 + mine_n, c{r});");
+        let _ = writeln!(s, "let a{r} = vec4<f32>(stage_a[t * {pitch_a}u + mine_m + {r}u]);");
+        for j in 0..vectors {
+            let _ = writeln!(s, "c{r}_{j} = fma(a{r}, b{j}, c{r}_{j});");
+        }
+    }
+    s.push_str("}\n}\n");
+    for r in 0..rows {
+        for j in 0..vectors {
+            let _ = writeln!(
+                s,
+                "store(m0 + mine_m + {r}u, n0 + (mine_n + {}u) * 4u, c{r}_{j});",
+                j * across
+            );
+        }
     }
     s + "}\n"
 }

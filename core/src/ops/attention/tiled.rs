@@ -1,0 +1,60 @@
+//! The forms of attention for GPUs: operands staged in workgroup memory.
+
+use super::repeat;
+use crate::gpu::{Grid, Kernel};
+
+/// Queries, or keys in the gradients of keys and values, of a workgroup.
+const ROWS: u32 = 32;
+
+/// Vectors of four that a lane may keep for its rows of the result: 64 registers.
+const KEPT: u32 = 16;
+
+/// Vectors of a head staged at a time in the forward pass, of two operands, and in the backward passes, of four.
+const DEPTH: [u32; 2] = [8, 4];
+
+/// A `_tiled` template of `shaders/` for a head size.
+pub fn kernel(label: &'static str, template: &'static str, head_dim: u32) -> Kernel {
+    let vectors = head_dim / 4;
+    // Every eighth vector, of o, of dq, or of dk and dv.
+    let each = vectors.div_ceil(8);
+    let results = if template.contains("dkv") { 2 } else { 1 };
+    let rows = [4, 2, 1]
+        .into_iter()
+        .find(|rows| rows * each * results <= KEPT)
+        .unwrap_or(1);
+    let operands = if template.contains("d_o") { 4 } else { 2 };
+    let depth = DEPTH[usize::from(operands == 4)];
+    // Parts of the head as equal as can be, each row of the stage padded by one vector.
+    let depth = vectors.div_ceil(vectors.div_ceil(depth));
+    let pitch = depth + 1;
+    let room = (DEPTH[0] + 1) * 2 * ROWS;
+    let keys = [32, 16, 8, 4]
+        .into_iter()
+        .find(|keys| keys * vectors <= room)
+        .unwrap_or(4);
+    let stage = (operands * ROWS * pitch).max(keys * vectors);
+    let mut text = template.to_owned();
+    for (name, value) in [
+        ("V", vectors),
+        ("R", rows),
+        ("LANES", 8 * ROWS / rows),
+        ("D", depth),
+        ("PITCH", pitch),
+        ("KEYS", keys),
+        ("STAGE", stage),
+    ] {
+        text = text.replace(&format!("${name}$"), &value.to_string());
+    }
+    let lines = text.lines().filter(|l| !l.starts_with("//")).map(str::to_owned);
+    let source = repeat(repeat(lines.collect(), "$r", rows), "$j", each).join("\n");
+    Kernel {
+        label: format!("{label} {head_dim}"),
+        source: source.into(),
+        constants: vec![],
+    }
+}
+
+/// A workgroup for each tile of rows of each of so many heads.
+pub(super) fn grid(heads: u32) -> Grid {
+    Grid::Tiles { x: heads, rows: ROWS }
+}
