@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use wgpu_sft::Error;
+use wgpu_sft::gpu::{Family, Storage};
+use wgpu_sft::ops::matmul::{Class, Layout, Tile};
 use wgpu_sft::train::checkpoint::{Counters, Device, FileDigest, Identity, SCHEMA, State};
 use wgpu_sft::train::{Method, TrainConfig};
 
@@ -38,6 +40,10 @@ fn state() -> State {
             driver: "a driver 1.2".into(),
             backend: "vulkan".into(),
         },
+        tiles: vec![(
+            Class::new(Layout::Nt, Storage::Bf16, [100, 200, 300]),
+            Tile::all(Family::Tiled)[0],
+        )],
         files: BTreeMap::from([("optimizer.safetensors".into(), FileDigest::of(b"moments"))]),
     }
 }

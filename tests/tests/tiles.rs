@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use wgpu_sft::gpu::{Counts, Family, Gpu, GpuOptions, Of, PlanBuilder, Rows, Scalars, Storage};
 use wgpu_sft::model::Use;
-use wgpu_sft::ops::matmul::{Layout, Matmul, Matrix, Output, Tile, scratch_len};
+use wgpu_sft::ops::matmul::{Class, Layout, Matmul, Matrix, Output, Product, Tile, scratch_len, tune};
 use wgpu_sft::random::{Stream, block, normals};
 use wgpu_sft::reference;
 use wgpu_sft::train::{TrainConfig, Trainer, memory};
@@ -170,4 +170,85 @@ fn a_long_contraction_is_cut_whatever_the_result() {
     let (dispatches, error) = products(Layout::Nn, [340, 100, 5000], &[3]);
     assert_eq!(dispatches, 5);
     assert!(error < 1e-6, "{error:e}");
+}
+
+#[test]
+fn a_tile_decides_no_bit() {
+    let gpu = gpu(Family::Tiled);
+    let numbers: Vec<f32> = (0..40u64 * 96)
+        .flat_map(|i| normals(block(5, Stream::Init, 0, i)).map(|v| v as f32))
+        .take(160 * 96)
+        .collect();
+    let (a, c) = (gpu.upload("a", &numbers), gpu.tensor("c", 160 * 160, Storage::F32));
+    for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
+        // 96×96 through 160, or 160×160 through 96.
+        let (m, n, k) = if layout == Layout::Nt {
+            (160, 160, 96)
+        } else {
+            (96, 96, 160)
+        };
+        let [a_stride, b_stride] = match layout {
+            Layout::Nn => [160, 96],
+            _ => [96, 96],
+        };
+        let results: HashSet<Vec<u32>> = Tile::all(Family::Tiled)
+            .into_iter()
+            .map(|tile| {
+                let operands = (Matrix::new(&a, a_stride), Matrix::new(&a, b_stride), Matrix::new(&c, n));
+                let rows = Rows::fixed(if layout == Layout::Tn { k } else { m });
+                let mut plan = PlanBuilder::new(&gpu, "product");
+                Matmul::new(layout, operands, (m, n, k), (rows, 160), Output::Write).record_tile(&mut plan, tile);
+                let plan = pollster::block_on(plan.finish()).expect("a plan");
+                plan.run(&Counts::default(), &Scalars::default());
+                let got = pollster::block_on(gpu.read(&c)).expect("numbers");
+                got[..(m * n) as usize].iter().map(|v| v.to_bits()).collect()
+            })
+            .collect();
+        assert_eq!(results.len(), 1, "{layout:?}");
+    }
+}
+
+#[test]
+fn the_fastest_tile_is_kept_and_used() {
+    let gpu = gpu(Family::Tiled);
+    let products = [Product {
+        layout: Layout::Nt,
+        m: 256,
+        n: 256,
+        k: 16,
+    }];
+    let tiles = Tile::candidates(Family::Tiled, 256, 256, 16);
+    assert!(tiles.len() > 1);
+    // A clock by which the second tile is the fastest. It is read once at the beginning; then for each tile before its first
+    // run, before and after two more, and to see how much time is left.
+    let calls = std::cell::Cell::new(0u32);
+    let now = || {
+        let call = calls.replace(calls.get() + 1).max(1) - 1;
+        let seconds = if call / 6 == 1 { 1e-3 } else { 2e-3 };
+        if matches!(call % 6, 2 | 4) { seconds } else { 0.0 }
+    };
+    let measured = pollster::block_on(tune(&gpu, &products, Storage::F32, now, 2.0)).expect("a choice");
+    assert_eq!(measured, 1);
+    let class = Class::new(Layout::Nt, Storage::F32, [256, 256, 16]);
+    assert_eq!(gpu.tiles().get(&class), Some(&tiles[1]));
+    assert_eq!(
+        pollster::block_on(tune(&gpu, &products, Storage::F32, || 0.0, 2.0)).expect("nothing to do"),
+        0,
+        "known already"
+    );
+
+    // Out of time: the family's choice stays. A tile of another family is not taken.
+    let late = self::gpu(Family::Tiled);
+    let clock = std::cell::Cell::new(0.0);
+    let now = || {
+        clock.set(clock.get() + 1.0);
+        clock.get()
+    };
+    assert_eq!(
+        pollster::block_on(tune(&late, &products, Storage::F32, now, 2.0)).expect("no choice"),
+        0
+    );
+    let foreign = Tile::all(Family::Register)[0];
+    late.set_tiles([(class, foreign)]);
+    assert!(late.tiles().is_empty());
 }

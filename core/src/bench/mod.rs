@@ -44,7 +44,7 @@ pub struct Report {
     pub tokens_per_second: f64,
     /// Mean time of a step after the first.
     pub step_seconds: f64,
-    /// Time of making the plans, which compiles the shaders, and of the first step.
+    /// Time of choosing tiles, of making the plans, which compiles the shaders, and of the first step.
     pub first_step_seconds: f64,
     /// Floating-point operations of a step; see [`work::step_flops`].
     pub step_flops: u64,
@@ -126,6 +126,8 @@ impl Job {
         let steps = self.steps.max(1);
 
         let begun = now();
+        let how = (self.adapter(), self.frozen);
+        work::tune(&gpu, &self.config, how, self.tokens, &now, work::TUNING).await?;
         let mut trainer = Trainer::new(model, &config, u64::from(steps) + 2, self.tokens).await?;
         trainer.submit(&batch)?;
         trainer.metrics().await?;

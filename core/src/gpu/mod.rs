@@ -7,19 +7,22 @@ mod memory;
 mod plan;
 mod profile;
 mod read;
+mod rules;
 mod tensor;
 
 pub use family::Family;
 pub(crate) use kernel::params;
 pub use kernel::{Access, Binding, Kernel, Params, bindings, param_fields};
 pub use memory::{Memory, Submitted};
-pub use plan::{Counts, Grid, Of, Plan, PlanBuilder, Rows, Scalars};
+pub use plan::{Plan, PlanBuilder};
 pub use profile::Timing;
 pub(crate) use read::{Pending, Staging};
+pub use rules::{Counts, Grid, Of, Rows, Scalars};
 pub use tensor::{Storage, Tensor};
 
+use crate::ops::matmul::{Class, Tile};
 use crate::{Error, Result};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, atomic::AtomicU64, atomic::AtomicUsize, atomic::Ordering::Relaxed};
 
 /// How to choose and open an adapter.
@@ -67,6 +70,8 @@ struct Inner {
     submitted: Submitted,
     /// Operations a second, as an f64's bits.
     speed: AtomicU64,
+    /// Tiles that were measured to be fastest.
+    tiles: Mutex<BTreeMap<Class, Tile>>,
     /// The first error of our own device that no scope caught.
     failure: Arc<Mutex<Option<String>>>,
 }
@@ -216,6 +221,7 @@ impl Gpu {
                 memory: Memory::default(),
                 written: AtomicUsize::new(0),
                 speed: AtomicU64::new(FIRST_SPEED.to_bits()),
+                tiles: Mutex::default(),
                 submitted: Submitted::default(),
                 failure: Arc::default(),
             }),
@@ -266,6 +272,29 @@ impl Gpu {
     /// Live and peak bytes of the buffers made here, and how many were made.
     pub fn memory(&self) -> &Memory {
         &self.inner.memory
+    }
+
+    /// Tiles of products that plans use in place of the family's own choice: those measured by
+    /// [`tune`](crate::ops::matmul::tune), or [set](Gpu::set_tiles) from an earlier run.
+    pub fn tiles(&self) -> BTreeMap<Class, Tile> {
+        self.inner
+            .tiles
+            .lock()
+            .expect("no thread panics while it holds this")
+            .clone()
+    }
+
+    /// The tile measured for a class of products.
+    pub(crate) fn tile(&self, class: Class) -> Option<Tile> {
+        let tiles = self.inner.tiles.lock().expect("no thread panics while it holds this");
+        tiles.get(&class).copied()
+    }
+
+    /// Use these tiles from now on, those that the kernel family has not left out.
+    pub fn set_tiles(&self, tiles: impl IntoIterator<Item = (Class, Tile)>) {
+        let known = Tile::all(self.family());
+        let mut all = self.inner.tiles.lock().expect("no thread panics while it holds this");
+        all.extend(tiles.into_iter().filter(|(_, tile)| known.contains(tile)));
     }
 
     /// Dispatches and submits so far.

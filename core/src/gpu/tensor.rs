@@ -2,11 +2,12 @@
 
 use super::{Gpu, Memory};
 use crate::Result;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// How numbers are stored. Arithmetic is in f32 whatever this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub enum Storage {
     /// IEEE single precision (also used for `u32` data).
     #[default]

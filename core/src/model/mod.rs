@@ -13,7 +13,7 @@ mod rope;
 mod upload;
 mod weights;
 
-pub(crate) use activations::{Needs, Purpose, plan as plan_activations};
+pub(crate) use activations::{Needs, Purpose, logit_rows, plan as plan_activations};
 pub use config::{Family, ModelConfig};
 pub use generate::{Generator, Sampling};
 pub(crate) use pass::Pass;

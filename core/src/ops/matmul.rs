@@ -1,19 +1,23 @@
 //! Matrix products in the three layouts that training needs, generated for each kernel family.
 
 use crate::gpu::{Grid, PlanBuilder, Rows, Storage, Tensor, params};
+use serde::{Deserialize, Serialize};
 
 mod blocked;
 mod cooperative;
 mod generate;
 mod tile;
 mod tiled;
+mod tune;
 
 pub use cooperative::{TOLERANCE, prove};
 pub use generate::{finish, kernel};
 pub use tile::{Tile, scratch_len};
+pub(crate) use tune::fastest;
+pub use tune::{Class, Product, tune};
 
 /// Which operand is transposed; see `shaders/src/matmul.wgsl`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Layout {
     /// `C[M,N] = A[M,K] · B[N,K]ᵀ`: `y = x·Wᵀ`. The batch decides `M`.
     Nt,
@@ -193,7 +197,9 @@ impl<'a> Matmul<'a> {
     /// Add the product to a plan.
     pub fn record(&self, plan: &mut PlanBuilder) {
         let [m, n, k] = self.sizes();
-        self.record_tile(plan, Tile::pick(plan.gpu().family(), m, n, k));
+        let class = Class::new(self.layout, self.b.tensor.storage(), [m, n, k]);
+        let tile = plan.gpu().tile(class);
+        self.record_tile(plan, tile.unwrap_or_else(|| Tile::pick(plan.gpu().family(), m, n, k)));
     }
 
     /// Rows and columns of the result and steps of the contraction, at most.

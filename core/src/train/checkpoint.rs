@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::TrainConfig;
+use crate::ops::matmul::{Class, Tile};
 use crate::{Error, Result};
 
 /// The version of `state.json` written here; others are refused.
@@ -152,6 +153,9 @@ pub struct State {
     pub counters: Counters,
     /// Where it was made.
     pub device: Device,
+    /// How products were cut there; it changes no number.
+    #[serde(default)]
+    pub tiles: Vec<(Class, Tile)>,
     /// The checkpoint's other files by name.
     pub files: BTreeMap<String, FileDigest>,
 }

@@ -2,28 +2,9 @@
 
 use super::LoraConfig;
 use crate::Result;
-use crate::model::ModelConfig;
-use crate::ops::matmul::Layout;
-
-/// One matrix product of a step; sizes as in [`Layout`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Product {
-    /// Which operand is transposed.
-    pub layout: Layout,
-    /// Rows of the result.
-    pub m: u32,
-    /// Its columns.
-    pub n: u32,
-    /// Length of the contraction.
-    pub k: u32,
-}
-
-impl Product {
-    /// Floating-point operations.
-    pub fn flops(&self) -> u64 {
-        2 * u64::from(self.m) * u64::from(self.n) * u64::from(self.k)
-    }
-}
+use crate::gpu::{Gpu, Storage};
+use crate::model::{ModelConfig, logit_rows};
+use crate::ops::matmul::{self, Layout, Product};
 
 /// The products of a step's linear layers and head over `tokens` tokens, `targets` of which have a target: each once, forward and
 /// backward, as many times as there are layers. Of an adapter only what it adds to the layer it is on.
@@ -81,3 +62,25 @@ pub fn step_flops(config: &ModelConfig, lora: Option<&LoraConfig>, tokens: u32, 
     let attention = 6 * 2 * pairs * (config.q_size() * config.num_hidden_layers) as u64;
     Ok(products + attention)
 }
+
+/// [Measure](matmul::tune) which tiles suit the products of a run in micro-batches of `capacity` tokens, for at most about
+/// `seconds` by `now`; `frozen` is how matrices are stored that are not trained. Gives how many classes were measured.
+///
+/// # Errors
+/// As [`products`] and [`matmul::tune`].
+pub async fn tune(
+    gpu: &Gpu,
+    config: &ModelConfig,
+    (lora, frozen): (Option<&LoraConfig>, Storage),
+    capacity: u32,
+    now: impl Fn() -> f64,
+    seconds: f64,
+) -> Result<usize> {
+    let targets = logit_rows(capacity, config.vocab_size as u32, gpu.max_binding());
+    let products = products(config, lora, capacity, targets)?;
+    let storage = lora.map_or(Storage::F32, |_| frozen);
+    matmul::tune(gpu, &products, storage, now, seconds).await
+}
+
+/// Seconds that [`tune`] may take at the start of a run.
+pub const TUNING: f64 = 2.0;

@@ -14,7 +14,7 @@ use wgpu_sft::train::{LoraConfig, Method};
 use crate::args::BenchArgs;
 use crate::model_files::{ModelFiles, parse_dtype, storage};
 use crate::progress::{bytes, line};
-use crate::{Outcome, devices};
+use crate::{Outcome, devices, pipeline_cache};
 
 /// Benchmark.
 pub fn run(args: BenchArgs) -> Result<Outcome> {
@@ -81,7 +81,10 @@ pub fn run(args: BenchArgs) -> Result<Outcome> {
         None => block_on(job.random_model(&gpu))?,
     };
     let begun = Instant::now();
+    pipeline_cache::read_tiles(&gpu);
     let (report, timings) = block_on(job.run(model, || begun.elapsed().as_secs_f64()))?;
+    pipeline_cache::write(&gpu);
+    pipeline_cache::write_tiles(&gpu);
     let roofs = (report.matmul_flops, report.copy_bytes_per_second);
     if args.json {
         let mut json = serde_json::to_value(&report).context("report")?;

@@ -5,6 +5,7 @@ mod saving;
 mod steps;
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use pollster::block_on;
@@ -15,7 +16,7 @@ use wgpu_sft::gpu::Gpu;
 use wgpu_sft::model::Use;
 use wgpu_sft::train::checkpoint::{Device, Identity};
 use wgpu_sft::train::memory::{self, MemoryPlan};
-use wgpu_sft::train::{Method, Recompute, TrainConfig, Trainer};
+use wgpu_sft::train::{Method, Recompute, TrainConfig, Trainer, work};
 
 use crate::args::{DeviceArgs, TrainArgs};
 use crate::config_file::Settings;
@@ -312,12 +313,31 @@ impl Job {
             recompute,
             ..self.config.clone()
         };
+        self.tune()?;
         let trainer = block_on(Trainer::new(model, &config, self.total, self.memory.capacity))?;
         pipeline_cache::write(&self.gpu);
         if trainer.recomputes() && !self.memory.recompute {
             self.say("memory: the device refused as much: activations are recomputed instead of kept")?;
         }
         Ok(trainer)
+    }
+
+    /// Cut products as the run did before, or as is fastest on this device.
+    fn tune(&self) -> Result<()> {
+        pipeline_cache::read_tiles(&self.gpu);
+        if let Some(checkpoint) = &self.checkpoint {
+            self.gpu.set_tiles(checkpoint.state.tiles.iter().copied());
+        }
+        let (begun, config) = (Instant::now(), &self.config);
+        let lora = (config.method == Method::Lora).then_some(&config.lora);
+        let how = (lora, storage(parse_dtype("dtype", &self.identity.dtype)?));
+        let now = || begun.elapsed().as_secs_f64();
+        let capacity = self.memory.capacity;
+        let tuned = work::tune(&self.gpu, &self.source.config, how, capacity, now, work::TUNING);
+        if block_on(tuned)? > 0 {
+            pipeline_cache::write_tiles(&self.gpu);
+        }
+        Ok(())
     }
 }
 

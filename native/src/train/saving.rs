@@ -28,6 +28,7 @@ pub fn save(job: &Job, trainer: &Trainer, step: u64, counters: &Counters) -> Res
         identity: job.identity.clone(),
         counters: counters.clone(),
         device: Device::from(job.gpu.info()),
+        tiles: job.gpu.tiles().into_iter().collect(),
         files: Default::default(),
     };
     let path = job.folder.save(state, |folder| write(job, trainer, folder))?;

@@ -2,9 +2,11 @@
 
 use super::{Layout, cooperative};
 use crate::gpu::Family;
+use serde::{Deserialize, Serialize};
 
 /// How a product is cut into workgroups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Tile {
     /// `across`×`down` invocations, each `rows` × 4·`vectors` results, operands staged in workgroup memory.
     Tiled {
