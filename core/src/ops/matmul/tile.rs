@@ -105,7 +105,7 @@ impl Tile {
             _ => {}
         }
         let mut tiles = [4, 8, 16, 24, 32, 48, 1024]
-            .map(|rows| Self::pick(family, rows, 1024, 1024))
+            .map(|rows| Self::pick(family, rows, 1024, 1 << 20))
             .to_vec();
         tiles.dedup();
         tiles
@@ -146,7 +146,12 @@ impl Tile {
     pub fn pick(family: Family, m: u32, n: u32, k: u32) -> Self {
         match family {
             Family::Tiled | Family::Cooperative { .. } => Self::candidates(family, m, n, k)[0],
-            Family::Subgroup(lanes) => Self::blocked(lanes, &SUBGROUP_BLOCKS, m, n, true),
+            Family::Subgroup(lanes) => {
+                // A small product takes less time than a large block's compilation.
+                let small = u64::from(m) * u64::from(n) * u64::from(k) <= SMALL;
+                let blocks = &SUBGROUP_BLOCKS[..if small { 3 } else { SUBGROUP_BLOCKS.len() }];
+                Self::blocked(lanes, blocks, m, n, true)
+            }
             Family::Register => Self::blocked(8, &REGISTER_BLOCKS, m, n, false),
         }
     }
@@ -187,6 +192,9 @@ impl Tile {
 
 /// Rows and vectors of a block, and how fast it is on sizes that it divides, beside the others.
 type Block = (u32, u32, f64);
+
+/// Multiplications of a small product: half a millisecond's.
+const SMALL: u64 = 1 << 22;
 
 /// Measured on lavapipe.
 const SUBGROUP_BLOCKS: [Block; 7] = [
