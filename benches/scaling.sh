@@ -9,7 +9,7 @@ field() { sed -E "s/.*\"$1\":\"?([^,\"}]*).*/\1/" <<<"$report"; }
 
 # Share of the dispatches' time that attention takes.
 attention() {
-    sed 's/{/\n/g' <<<"$report" | sed -nE 's/.*"op":"([^"]*)".*"seconds":([0-9.e-]*).*/\1|\2/p' |
+    sed 's/{"plan"/\n&/g' <<<"$report" | sed -nE 's/.*"op":"([^"]*)".*"seconds":([0-9.e-]*).*/\1|\2/p' |
         awk -F '|' '{ all += $2 } $1 ~ /^attention/ { some += $2 } END { printf "%.1f", 100 * some / all }'
 }
 

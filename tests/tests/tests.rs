@@ -1,5 +1,6 @@
 //! tests
 
+mod bench;
 mod checkpoint;
 mod cli;
 mod config;

@@ -128,11 +128,18 @@ impl Job {
         let begun = now();
         let how = (self.adapter(), self.frozen);
         work::tune(&gpu, &self.config, how, self.tokens, &now, work::TUNING).await?;
-        let mut trainer = Trainer::new(model, &config, u64::from(steps) + 2, self.tokens).await?;
+        let mut trainer = Trainer::new(model, &config, u64::from(steps) + 3, self.tokens).await?;
         trainer.submit(&batch)?;
         trainer.metrics().await?;
         let first_step_seconds = now() - begun;
 
+        if !gpu.family().is_cpu() {
+            // As training does: how much a submit carries follows from how long a step takes, which the first does not tell.
+            let begun = now();
+            trainer.submit(&batch)?;
+            let work = trainer.metrics().await?.work;
+            gpu.set_speed(work as f64 / (now() - begun));
+        }
         let (memory, submitted) = (gpu.memory().clone(), gpu.submitted().clone());
         let before = (memory.allocations(), submitted.dispatches(), submitted.submits());
         // As in training, one step is submitted while the one before runs. Drivers differ in what blocks, submitting or

@@ -177,3 +177,54 @@ fn a_hub_id_is_taken_from_the_cache_when_offline() {
     );
     offline("other/model").refused(&["other/model", "cache"]);
 }
+
+#[test]
+fn bench_prints_its_numbers_and_writes_a_trace() {
+    let bench = Bench::new();
+    let shape = [
+        "--hidden", "32", "--layers", "1", "--heads", "2", "--ffn", "64", "--vocab", "100",
+    ];
+    let run = [
+        "bench",
+        "--json",
+        "--ops",
+        "--trace",
+        "trace.json",
+        "--tokens",
+        "20",
+        "--steps",
+        "1",
+    ];
+    for method in ["lora", "full"] {
+        let out = bench.run(&[&run[..], &shape, &["--method", method]].concat()).fine();
+        let report: Value = serde_json::from_str(&out).unwrap();
+        for field in [
+            "tokens_per_second",
+            "step_seconds",
+            "first_step_seconds",
+            "step_flops",
+            "matmul_flops",
+            "ratio",
+            "peak_memory_bytes",
+            "dispatches",
+            "submits",
+        ] {
+            assert!(report[field].as_f64().is_some_and(|n| n > 0.0), "{field}: {out}");
+        }
+        assert_eq!(report["allocations_after_first_step"], 0);
+        let ops = report["ops"].as_array().unwrap();
+        assert_eq!(ops.len() as u64, report["dispatches"].as_u64().unwrap());
+        let trace: Value = serde_json::from_slice(&fs::read(bench.path("trace.json")).unwrap()).unwrap();
+        let events = trace["traceEvents"].as_array().unwrap();
+        assert_eq!(events.iter().filter(|event| event["ph"] == "X").count(), ops.len());
+    }
+    bench
+        .run(&["bench", "--method", "half"])
+        .refused(&["method", "neither lora nor full"]);
+    bench
+        .run(&["bench", "--method", "full", "--dtype", "f16"])
+        .refused(&["dtype", "always f32"]);
+    bench
+        .run(&[&["bench", "--tokens", "1"][..], &shape].concat())
+        .refused(&["tokens", "at least 2"]);
+}

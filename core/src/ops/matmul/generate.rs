@@ -69,7 +69,7 @@ pub fn kernel(form: &Form) -> Kernel {
         } => blocked::main(layout, m, k, lanes, rows, vectors, broadcast),
     });
     Kernel {
-        label: format!("matmul {layout:?} {storage:?} {output:?} {tile:?}"),
+        label: format!("matmul {layout:?} {storage:?} {output:?} {tile}").to_lowercase(),
         source: text.into(),
         constants: vec![],
     }

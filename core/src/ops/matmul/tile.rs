@@ -3,6 +3,7 @@
 use super::{Layout, cooperative};
 use crate::gpu::Family;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// How a product is cut into workgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,6 +41,18 @@ pub enum Tile {
         /// Whether subgroup broadcasts are used.
         broadcast: bool,
     },
+}
+
+impl fmt::Display for Tile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [down, across] = self.block();
+        let kind = match self {
+            Self::Tiled { .. } => "tile",
+            Self::Cooperative { .. } => "cooperative tile",
+            Self::Blocked { .. } => "block",
+        };
+        write!(f, "{kind} {down}x{across}")
+    }
 }
 
 const fn tiled([across, down]: [u32; 2], [rows, vectors]: [u32; 2], depth: u32) -> Tile {
