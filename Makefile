@@ -25,7 +25,7 @@ deps: ## install what building and running need (Debian-like systems)
 build: ## build the wgpu-sft binary: target/release/wgpu-sft
 	cargo build --release --locked -p wgpu-sft-cli
 
-demo: deps build ## tune SmolLM2-135M on demo/train.jsonl and compare before and after (25 minutes without a GPU)
+demo: deps build ## tune SmolLM2-135M on demo/train.jsonl and compare before and after (10 minutes without a GPU)
 	@demo/run.sh
 
 test: ## every check but the real model's; installs what it needs
