@@ -132,6 +132,8 @@ impl Job {
         trainer.submit(&batch)?;
         trainer.metrics().await?;
         let first_step_seconds = now() - begun;
+        let (memory, submitted) = (gpu.memory().clone(), gpu.submitted().clone());
+        let allocations = memory.allocations();
 
         if !gpu.family().is_cpu() {
             // As training does: how much a submit carries follows from how long a step takes, which the first does not tell.
@@ -140,8 +142,7 @@ impl Job {
             let work = trainer.metrics().await?.work;
             gpu.set_speed(work as f64 / (now() - begun));
         }
-        let (memory, submitted) = (gpu.memory().clone(), gpu.submitted().clone());
-        let before = (memory.allocations(), submitted.dispatches(), submitted.submits());
+        let before = (submitted.dispatches(), submitted.submits());
         // As in training, one step is submitted while the one before runs. Drivers differ in what blocks, submitting or
         // waiting: only the whole says how long a step takes.
         let begun = now();
@@ -153,9 +154,9 @@ impl Job {
             trainer.metrics().await?;
         }
         let step_seconds = (now() - begun) / f64::from(steps);
-        let allocations_after_first_step = memory.allocations() - before.0;
-        let dispatches = (submitted.dispatches() - before.1) / u64::from(steps);
-        let submits = (submitted.submits() - before.2) / u64::from(steps);
+        let allocations_after_first_step = memory.allocations() - allocations;
+        let dispatches = (submitted.dispatches() - before.0) / u64::from(steps);
+        let submits = (submitted.submits() - before.1) / u64::from(steps);
         let peak_memory_bytes = memory.peak();
         let timings = match gpu.can_profile() {
             true => trainer.profile(&batch).await?,

@@ -26,13 +26,8 @@ pub async fn matmul(gpu: &Gpu, job: &Job, targets: u32, now: &impl Fn() -> f64) 
         if !seen.insert(product) {
             continue;
         }
-        let stored = job.adapter().map_or(Storage::F32, |_| job.frozen);
-        let stored = if product.layout == Layout::Tn {
-            Storage::F32
-        } else {
-            stored
-        };
-        let Some(plan) = product.plan(gpu, stored, None).await? else {
+        let frozen = job.adapter().map_or(Storage::F32, |_| job.frozen);
+        let Some(plan) = product.plan(gpu, product.storage(frozen), None).await? else {
             continue;
         };
         let flops = product.flops() as f64 / fastest(gpu, &plan, 3, now).await?;

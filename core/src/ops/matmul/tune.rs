@@ -43,6 +43,15 @@ impl Product {
         2 * u64::from(self.m) * u64::from(self.n) * u64::from(self.k)
     }
 
+    /// How `B` is stored where weights are in `weights`: in [`Layout::Tn`] it is an activation.
+    pub fn storage(&self, weights: Storage) -> Storage {
+        if self.layout == Layout::Tn {
+            Storage::F32
+        } else {
+            weights
+        }
+    }
+
     /// A plan of this product alone, `B` in `storage`, cut as the plans of a run are or in a given way. None where an
     /// operand does not fit a binding.
     ///
@@ -122,7 +131,7 @@ pub async fn tune(
     let mut seen = BTreeSet::new();
     for product in products {
         let Product { layout, m, n, k } = product;
-        let storage = if layout == Layout::Tn { Storage::F32 } else { storage };
+        let storage = product.storage(storage);
         let class = Class::new(layout, storage, [m, n, k]);
         let tiles = Tile::candidates(gpu.family(), m, n, k);
         if tiles.len() < 2 || known.contains_key(&class) || !seen.insert(class) {
