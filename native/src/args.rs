@@ -273,6 +273,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DTYPE")]
     pub dtype: Option<String>,
 
+    /// How activations are kept for the backward pass: f32, bf16 or f16
+    #[arg(long, value_name = "DTYPE", default_value = "f32")]
+    pub activations: String,
+
     /// Tokens of a step: one row, every token supervised
     #[arg(long, value_name = "N", default_value_t = 512)]
     pub tokens: u32,

@@ -10,6 +10,8 @@ use wgpu_sft::formats::peft::TargetModules;
 use wgpu_sft::train::schedule::LrSchedulerType;
 use wgpu_sft::train::{LoraConfig, Method, Recompute, TrainConfig};
 
+use crate::model_files::{parse_dtype, storage};
+
 /// Declares [`Settings`] and what must be done to each of its fields.
 macro_rules! settings {
     ($($(#[$attribute:meta])* $field:ident: $kind:ty,)*) => {
@@ -148,6 +150,9 @@ settings! {
     /// Compute activations twice instead of keeping them: auto, off or on; auto: where memory is short [default: auto]
     #[arg(long, value_name = "WHEN", help_heading = "Device")]
     recompute: String,
+    /// Keep activations for the backward pass as f32, bf16 or f16; arithmetic and gradients stay f32 [default: f32]
+    #[arg(long, value_name = "DTYPE", help_heading = "Device")]
+    activations: String,
 }
 
 /// Bytes of a size such as `6GiB`, `500MB` or `1000000`.
@@ -225,6 +230,9 @@ impl Settings {
             seed: self.seed.unwrap_or(default.seed),
             shuffle: !self.no_shuffle.unwrap_or(!default.shuffle),
             recompute: self.recompute()?,
+            activations: self.activations.as_deref().map_or(Ok(default.activations), |name| {
+                Ok::<_, anyhow::Error>(storage(parse_dtype("activations", name)?))
+            })?,
         };
         self.memory_limit()?;
         config.validate()?;
@@ -290,6 +298,7 @@ impl Settings {
             logging_steps: Some(self.logging_steps()),
             save_steps: Some(self.save_steps()),
             recompute: Some(self.recompute.clone().unwrap_or_else(|| "auto".to_owned())),
+            activations: Some(self.activations.clone().unwrap_or_else(|| "f32".to_owned())),
             quiet: Some(self.quiet.unwrap_or(false)),
             checked: Some(self.checked.unwrap_or(false)),
             ..self.clone()

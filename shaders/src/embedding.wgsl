@@ -1,8 +1,5 @@
 // y[t, :] = table[token[t], :] for the tokens of one chunk of the vocabulary: first <= token < first + count.
 // token [R], table [count, C], y [R, C]. One invocation: four numbers of one row. Writes y.
-alias Word = vec4<f32>;
-fn decode(word: Word) -> vec4<f32> { return word; }
-
 struct Params {
     first: u32,
     count: u32,
@@ -11,7 +8,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<uniform> rows: u32; // R * C / 4
 @group(0) @binding(2) var<storage, read> token: array<u32>;
-@group(0) @binding(3) var<storage, read> table: array<Word>;
+@group(0) @binding(3) var<storage, read> table: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
@@ -22,6 +19,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     let id = token[i / p.width4];
     if id >= p.first && id - p.first < p.count {
-        y[i] = decode(table[(id - p.first) * p.width4 + i % p.width4]);
+        y[i] = table[(id - p.first) * p.width4 + i % p.width4];
     }
 }

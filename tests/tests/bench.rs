@@ -50,6 +50,7 @@ fn the_report_says_what_was_done() {
         method: Method::Lora,
         lora: LoraConfig::default(),
         frozen: Storage::Bf16,
+        activations: Storage::F32,
         tokens: 24,
         steps: 2,
     };

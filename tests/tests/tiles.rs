@@ -87,8 +87,15 @@ fn scratch_is_allocated_once_and_planned() {
         let gpu = gpu(family);
         let model = golden_model(&gpu, "llama_tied_gqa", Use::Trained);
         let limits = (gpu.max_binding(), family);
-        let plan =
-            memory::plan(model.config(), Use::Trained, Storage::F32, None, (100, false), limits).expect("a plan");
+        let plan = memory::plan(
+            model.config(),
+            Use::Trained,
+            [Storage::F32; 2],
+            None,
+            (100, false),
+            limits,
+        )
+        .expect("a plan");
         let trainer = pollster::block_on(Trainer::new(model, &TrainConfig::default(), 3, 100)).expect("a trainer");
         let live = gpu.memory().live();
         drop(trainer);
@@ -227,12 +234,12 @@ fn the_fastest_tile_is_kept_and_used() {
         let seconds = if call / 6 == 1 { 1e-3 } else { 2e-3 };
         if matches!(call % 6, 2 | 4) { seconds } else { 0.0 }
     };
-    let measured = pollster::block_on(tune(&gpu, &products, Storage::F32, now, 2.0)).expect("a choice");
+    let measured = pollster::block_on(tune(&gpu, &products, [Storage::F32; 2], now, 2.0)).expect("a choice");
     assert_eq!(measured, 1);
     let class = Class::new(Layout::Nt, Storage::F32, [256, 256, 16]);
     assert_eq!(gpu.tiles().get(&class), Some(&tiles[1]));
     assert_eq!(
-        pollster::block_on(tune(&gpu, &products, Storage::F32, || 0.0, 2.0)).expect("nothing to do"),
+        pollster::block_on(tune(&gpu, &products, [Storage::F32; 2], || 0.0, 2.0)).expect("nothing to do"),
         0,
         "known already"
     );
@@ -245,7 +252,7 @@ fn the_fastest_tile_is_kept_and_used() {
         clock.get()
     };
     assert_eq!(
-        pollster::block_on(tune(&late, &products, Storage::F32, now, 2.0)).expect("no choice"),
+        pollster::block_on(tune(&late, &products, [Storage::F32; 2], now, 2.0)).expect("no choice"),
         0
     );
     let foreign = Tile::all(Family::Register)[0];

@@ -76,6 +76,7 @@ pub async fn bench(
         method: if full { Method::Full } else { Method::Lora },
         lora: LoraConfig::default(),
         frozen: Storage::Bf16,
+        activations: Storage::F32,
         tokens,
         steps,
     };

@@ -21,6 +21,8 @@ pub struct Job {
     pub lora: LoraConfig,
     /// How matrices are stored that are not trained.
     pub frozen: Storage,
+    /// How activations are kept.
+    pub activations: Storage,
     /// Tokens of a step: one row, every token supervised.
     pub tokens: u32,
     /// Steps to time after the first.
@@ -119,6 +121,7 @@ impl Job {
         let config = TrainConfig {
             method: self.method,
             lora: self.lora.clone(),
+            activations: self.activations,
             ..TrainConfig::default()
         };
         let batch = [self.batch()];
@@ -126,7 +129,7 @@ impl Job {
         let steps = self.steps.max(1);
 
         let begun = now();
-        let how = (self.adapter(), self.frozen);
+        let how = (self.adapter(), [self.frozen, self.activations]);
         work::tune(&gpu, &self.config, how, self.tokens, &now, work::TUNING).await?;
         let mut trainer = Trainer::new(model, &config, u64::from(steps) + 3, self.tokens).await?;
         trainer.submit(&batch)?;

@@ -27,7 +27,10 @@ pub async fn matmul(gpu: &Gpu, job: &Job, targets: u32, now: &impl Fn() -> f64) 
             continue;
         }
         let frozen = job.adapter().map_or(Storage::F32, |_| job.frozen);
-        let Some(plan) = product.plan(gpu, product.storage(frozen), None).await? else {
+        let Some(plan) = product
+            .plan(gpu, product.storage([frozen, job.activations]), None)
+            .await?
+        else {
             continue;
         };
         let flops = product.flops() as f64 / fastest(gpu, &plan, 3, now).await?;

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::data::{Example, micro_batches};
-use crate::gpu::{Plan, PlanBuilder, Scalars, Tensor};
+use crate::gpu::{Plan, PlanBuilder, Scalars, Storage, Tensor};
 use crate::model::{Model, Pass, Purpose};
 
 /// Sums over the supervised targets of some examples.
@@ -50,7 +50,7 @@ impl Evaluator {
     pub async fn new(model: &Model, capacity: u32) -> Result<Self> {
         let gpu = model.gpu();
         let scope = gpu.scope("allocating for evaluation");
-        let pass = Pass::new(model, Purpose::Forward, capacity, capacity)?;
+        let pass = Pass::new(model, (Purpose::Forward, Storage::F32), capacity, capacity)?;
         let metrics = Pass::metrics(gpu);
         scope.finish().await?;
         let plan = plan(model, &pass, &metrics).await?;

@@ -4,6 +4,7 @@ mod cache;
 mod family;
 mod kernel;
 mod memory;
+mod narrow;
 mod plan;
 mod profile;
 mod read;

@@ -1,8 +1,9 @@
 //! Lists of dispatches, recorded once and replayed.
 
 use super::kernel::Pipeline;
-use super::{Access, Counts, Gpu, Grid, Kernel, Params, Rows, Scalars, Tensor, param_fields};
+use super::{Access, Counts, Gpu, Grid, Kernel, Params, Rows, Scalars, Storage, Tensor, param_fields};
 use crate::Result;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Uniform slots lie this many bytes apart, the largest alignment an adapter may ask for.
@@ -130,8 +131,8 @@ impl PlanBuilder {
         self.scratch.insert(scratch).clone()
     }
 
-    /// Add one dispatch. `tensors` go to the shader's storage bindings in order; `work` is its floating-point
-    /// operations, for cutting a plan into submits.
+    /// Add one dispatch. `tensors` go to the shader's storage bindings in order, as [`Kernel::over`] their storages; `work` is
+    /// its floating-point operations, for cutting a plan into submits.
     pub fn dispatch<P: Params>(
         &mut self,
         kernel: &Kernel,
@@ -141,6 +142,10 @@ impl PlanBuilder {
         tensors: &[&Tensor],
         work: u64,
     ) {
+        let kernel = &match tensors.iter().all(|t| t.storage() == Storage::F32) {
+            true => Cow::Borrowed(kernel),
+            false => Cow::Owned(kernel.over(&tensors.iter().map(|t| t.storage()).collect::<Vec<_>>())),
+        };
         let pipeline = self.gpu.pipeline(kernel);
         let storage: Vec<_> = pipeline
             .bindings

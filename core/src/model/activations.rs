@@ -1,8 +1,11 @@
 //! The buffers of a forward and backward pass over at most `R` tokens.
+//!
+//! What the forward pass leaves for products and for the backward pass may be stored in 16 bits; it is marked *kept* below. The
+//! residual stream, norms' deviations, log-sum-exps, logits, losses and all gradients are f32. So gradients need no loss scale.
 
 use super::linear::Linear;
 use super::{Block, Model, ModelConfig};
-use crate::gpu::{Family, Gpu, Storage, Tensor};
+use crate::gpu::{Family, Gpu, Storage, Storage::F32, Tensor};
 use crate::ops::matmul::scratch_len;
 
 /// What a pass is for.
@@ -86,11 +89,11 @@ pub struct Activations<T> {
     pub stream: Vec<T>,
     /// What each block keeps: L of them, or one. With recomputation, the same buffers L times but for the last `x·Aᵀ`.
     pub block: Vec<BlockActivations<T>>,
-    /// Normed input of a linear layer, `[R, C]`.
+    /// Normed input of a linear layer, `[R, C]`, kept.
     pub normed: T,
-    /// SwiGLU's output, `[R, F]`.
+    /// SwiGLU's output, `[R, F]`, kept.
     pub hidden: T,
-    /// Rows with a target before and after the final norm, `[R, C]`.
+    /// Rows with a target before and after the final norm, `[R, C]`. The backward pass needs their memory for f32.
     pub head_in: T,
     /// See `head_in`.
     pub head_normed: T,
@@ -104,7 +107,7 @@ pub struct Activations<T> {
     pub correct: T,
     /// Buffers of the backward pass.
     pub backward: Option<BackwardActivations<T>>,
-    /// Dropped input and its gradient, `[R, widest input]`.
+    /// Dropped input, kept, and its gradient, `[R, widest input]`.
     pub dropped: Option<[T; 2]>,
     /// Scratch of the products, on GPUs.
     pub scratch: Option<T>,
@@ -115,23 +118,23 @@ pub struct Activations<T> {
 pub struct BlockActivations<T> {
     /// `[R]`.
     pub attention_rstd: T,
-    /// Queries, keys and values as they come out of the linear layer, where they are normed, `[R, (H + 2K)·S]`.
+    /// Queries, keys and values as they come out of the linear layer, where they are normed, `[R, (H + 2K)·S]`, kept.
     pub qkv_raw: Option<T>,
     /// `[R·H]` and `[R·K]`.
     pub qk_rstd: Option<[T; 2]>,
-    /// Rotated queries and keys, and values, `[R, (H + 2K)·S]`.
+    /// Rotated queries and keys, and values, `[R, (H + 2K)·S]`, kept.
     pub qkv: T,
     /// Log-sum-exp, and room for delta, `[2, R, H]`.
     pub lse: T,
-    /// Attention's output, `[R, H·S]`.
+    /// Attention's output, `[R, H·S]`, kept.
     pub attended: T,
     /// Residual stream after attention, `[R, C]`.
     pub middle: T,
     /// `[R]`.
     pub mlp_rstd: T,
-    /// Gate and up, `[R, 2F]`.
+    /// Gate and up, `[R, 2F]`, kept.
     pub gate_up: T,
-    /// `x·Aᵀ` of qkv, o, gate_up and down.
+    /// `x·Aᵀ` of qkv, o, gate_up and down, kept.
     pub low: [Option<T>; 4],
 }
 
@@ -170,14 +173,14 @@ pub fn logit_rows(capacity: u32, vocabulary: u32, max_binding: u64) -> u32 {
 }
 
 impl<T: Clone> Activations<T> {
-    /// Make every buffer with `make(label, numbers)`.
+    /// Make every buffer with `make(label, numbers, storage)`; what is kept, as `stored` says.
     pub fn new(
         config: &ModelConfig,
         needs: &Needs,
-        purpose: Purpose,
+        (purpose, stored): (Purpose, Storage),
         (capacity, positions): (u32, u32),
         (max_binding, family): (u64, Family),
-        mut make: impl FnMut(&'static str, u64) -> T,
+        mut make: impl FnMut(&'static str, u64, Storage) -> T,
     ) -> Self {
         let r = u64::from(capacity);
         let [c, f, s] = [config.hidden_size, config.intermediate_size, config.head_dim].map(|n| n as u64);
@@ -185,19 +188,21 @@ impl<T: Clone> Activations<T> {
         let qkv = (h + 2 * k) * s;
         let training = purpose != Purpose::Forward;
         let layers = if training { config.num_hidden_layers } else { 1 };
-        let low = |make: &mut dyn FnMut(&'static str, u64) -> T, i: usize| {
-            (needs.low[i] > 0).then(|| make("x·Aᵀ", r * u64::from(needs.low[i])))
+        let low = |make: &mut dyn FnMut(&'static str, u64, Storage) -> T, i: usize| {
+            (needs.low[i] > 0).then(|| make("x·Aᵀ", r * u64::from(needs.low[i]), stored))
         };
-        let kept = |make: &mut dyn FnMut(&'static str, u64) -> T| BlockActivations {
-            attention_rstd: make("attention norm", r),
-            qkv_raw: config.qk_norm.then(|| make("raw q, k, v", r * qkv)),
-            qk_rstd: config.qk_norm.then(|| [make("q norm", r * h), make("k norm", r * k)]),
-            qkv: make("q, k, v", r * qkv),
-            lse: make("log-sum-exp", 2 * r * h),
-            attended: make("attended", r * h * s),
-            middle: make("residual stream", r * c),
-            mlp_rstd: make("mlp norm", r),
-            gate_up: make("gate and up", 2 * r * f),
+        let kept = |make: &mut dyn FnMut(&'static str, u64, Storage) -> T| BlockActivations {
+            attention_rstd: make("attention norm", r, F32),
+            qkv_raw: config.qk_norm.then(|| make("raw q, k, v", r * qkv, stored)),
+            qk_rstd: config
+                .qk_norm
+                .then(|| [make("q norm", r * h, F32), make("k norm", r * k, F32)]),
+            qkv: make("q, k, v", r * qkv, stored),
+            lse: make("log-sum-exp", 2 * r * h, F32),
+            attended: make("attended", r * h * s, stored),
+            middle: make("residual stream", r * c, F32),
+            mlp_rstd: make("mlp norm", r, F32),
+            gate_up: make("gate and up", 2 * r * f, stored),
             low: [0, 1, 2, 3].map(|i| low(make, i)),
         };
         let block = if purpose == Purpose::Recomputing {
@@ -227,71 +232,75 @@ impl<T: Clone> Activations<T> {
             u64::from(logit_rows(capacity, vocabulary, max_binding)) * u64::from(vocabulary.next_multiple_of(4));
         // Numbers of a buffer of the head that later holds so many of a block's gradient.
         let lent = |head: u64, block: u64| if training { head.max(block) } else { head };
-        let head_in = make("head input", lent(r * c, r * h * s));
-        let head_normed = make("head input, normed", lent(r * c, r * f));
-        let logits = make("logits", lent(logits, 2 * r * f));
+        let head_in = make("head input", lent(r * c, r * h * s), F32);
+        let head_normed = make("head input, normed", lent(r * c, r * f), F32);
+        let logits = make("logits", lent(logits, 2 * r * f), F32);
         let backward = training.then(|| BackwardActivations {
-            stream: make("d residual stream", r * c),
-            normed: make("d normed", r * c),
-            qkv: make("d q, k, v", r * qkv),
-            qkv_raw: config.qk_norm.then(|| make("d raw q, k, v", r * qkv)),
+            stream: make("d residual stream", r * c, F32),
+            normed: make("d normed", r * c, F32),
+            qkv: make("d q, k, v", r * qkv, F32),
+            qkv_raw: config.qk_norm.then(|| make("d raw q, k, v", r * qkv, F32)),
             attended: head_in.clone(),
             gate_up: logits.clone(),
             hidden: head_normed.clone(),
-            head_normed: make("d head input", r * c),
+            head_normed: make("d head input", r * c, F32),
             low: needs
                 .low
                 .iter()
                 .max()
                 .filter(|&&w| w > 0)
-                .map(|&w| make("d x·Aᵀ", r * u64::from(w))),
+                .map(|&w| make("d x·Aᵀ", r * u64::from(w), F32)),
             sums: needs.sums.then(|| {
                 // Widest sums: a bias of gate and up, or the norm of every head's rows.
                 let widest = [(capacity, qkv.max(2 * f).max(c)), (capacity * h as u32, s)];
                 let len = |(rows, width): (u32, u64)| crate::ops::column_sum::scratch_len(rows, width as u32);
-                make("column sums", widest.map(len).into_iter().max().expect("two of them"))
+                make(
+                    "column sums",
+                    widest.map(len).into_iter().max().expect("two of them"),
+                    F32,
+                )
             }),
         });
         Self {
-            token: make("tokens", r),
-            position: make("positions", r),
-            example: make("examples", r),
-            keys: make("key ranges", 2 * r),
-            queries: make("query ranges", 2 * r),
-            target_row: make("target rows", r),
-            target: make("targets", r),
-            inverse: make("targets of rows", r),
-            distinct: make("distinct tokens", 3 * r),
-            order: make("rows by token", r),
-            rope: make("rotations", u64::from(positions) * s),
+            token: make("tokens", r, F32),
+            position: make("positions", r, F32),
+            example: make("examples", r, F32),
+            keys: make("key ranges", 2 * r, F32),
+            queries: make("query ranges", 2 * r, F32),
+            target_row: make("target rows", r, F32),
+            target: make("targets", r, F32),
+            inverse: make("targets of rows", r, F32),
+            distinct: make("distinct tokens", 3 * r, F32),
+            order: make("rows by token", r, F32),
+            rope: make("rotations", u64::from(positions) * s, F32),
             stream: (0..if training { layers + 1 } else { 2 })
-                .map(|_| make("residual stream", r * c))
+                .map(|_| make("residual stream", r * c, F32))
                 .collect(),
             block,
-            normed: make("normed", r * c),
-            hidden: make("hidden", r * f),
+            normed: make("normed", r * c, stored),
+            hidden: make("hidden", r * f, stored),
             head_in,
             head_normed,
-            head_rstd: make("head norm", r),
+            head_rstd: make("head norm", r, F32),
             logits,
-            loss: make("loss", r),
-            correct: make("correct", r),
+            loss: make("loss", r, F32),
+            correct: make("correct", r, F32),
             backward,
             dropped: (training && needs.dropout).then(|| {
                 let widest = c.max(f).max(h * s);
-                [make("dropped", r * widest), make("d dropped", r * widest)]
+                [make("dropped", r * widest, stored), make("d dropped", r * widest, F32)]
             }),
             scratch: Some(scratch_len(family))
                 .filter(|&len| len > 0)
-                .map(|len| make("sums of products", len)),
+                .map(|len| make("sums of products", len, F32)),
         }
     }
 }
 
 impl Activations<Tensor> {
     /// Allocate them.
-    pub fn allocate(gpu: &Gpu, model: &Model, purpose: Purpose, capacity: u32, positions: u32) -> Self {
-        let make = |label: &'static str, len: u64| gpu.tensor(label, len, Storage::F32);
+    pub fn allocate(gpu: &Gpu, model: &Model, purpose: (Purpose, Storage), capacity: u32, positions: u32) -> Self {
+        let make = |label: &'static str, len: u64, storage: Storage| gpu.tensor(label, len, storage);
         let needs = Needs::of(model);
         Self::new(
             &model.config,
@@ -308,13 +317,13 @@ impl Activations<Tensor> {
 pub fn plan(
     config: &ModelConfig,
     needs: &Needs,
-    purpose: Purpose,
+    purpose: (Purpose, Storage),
     capacity: (u32, u32),
     limits: (u64, Family),
 ) -> (u64, (&'static str, u64)) {
     let (mut total, mut largest) = (0, ("", 0));
-    Activations::new(config, needs, purpose, capacity, limits, |label, len| {
-        let bytes = (len * 4).next_multiple_of(16).max(16);
+    Activations::new(config, needs, purpose, capacity, limits, |label, len, storage| {
+        let bytes = (len * storage.bytes()).next_multiple_of(16).max(16);
         total += bytes;
         if bytes > largest.1 {
             largest = (label, bytes);

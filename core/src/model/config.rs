@@ -206,9 +206,14 @@ impl ModelConfig {
                 format!("{heads} heads cannot be shared out over {kv}"),
             ));
         }
-        if !self.hidden_size.is_multiple_of(4) {
-            let why = format!("{} is not supported: it must be a multiple of 4", self.hidden_size);
-            return Err(Error::config("hidden_size", why));
+        for (field, size) in [
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+        ] {
+            if !size.is_multiple_of(4) {
+                let why = format!("{size} is not supported: it must be a multiple of 4");
+                return Err(Error::config(field, why));
+            }
         }
         if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps > 0.0) {
             return Err(Error::config(

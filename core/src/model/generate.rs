@@ -242,7 +242,7 @@ impl Stage {
     async fn new(model: &Model, most: u32, context: u32, caches: &[Tensor], logits: &Tensor) -> Result<Self> {
         let gpu = &model.gpu;
         let scope = gpu.scope("allocating for generation");
-        let pass = Pass::new(model, Purpose::Forward, most, context)?;
+        let pass = Pass::new(model, (Purpose::Forward, Storage::F32), most, context)?;
         let slots = gpu.tensor("cache rows", u64::from(most), Storage::F32);
         scope.finish().await?;
 

@@ -19,11 +19,11 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// Allocate for a model; no example may be longer than `positions`.
+    /// Allocate for a model, activations that are kept in this storage; no example may be longer than `positions`.
     ///
     /// # Errors
     /// [`Error::TooLarge`] for a buffer that does not fit a binding.
-    pub fn new(model: &Model, purpose: Purpose, capacity: u32, positions: u32) -> Result<Self> {
+    pub fn new(model: &Model, purpose: (Purpose, Storage), capacity: u32, positions: u32) -> Result<Self> {
         let gpu = &model.gpu;
         let needs = super::activations::Needs::of(model);
         let size = (capacity, positions);
@@ -50,7 +50,7 @@ impl Pass {
             capacity,
             positions,
             vocabulary,
-            recomputes: purpose == Purpose::Recomputing,
+            recomputes: purpose.0 == Purpose::Recomputing,
         })
     }
 

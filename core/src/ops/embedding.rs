@@ -22,7 +22,7 @@ pub fn chunks(rows: u32, chunk: u32) -> impl Iterator<Item = (u32, u32)> {
 
 /// `y[t] = table[token[t]]`: `table [vocabulary, width]` in any storage, `token [R]`, `y [R, width]` written.
 pub fn forward(plan: &mut PlanBuilder, tokens: Rows, token: &Tensor, table: &Tensor, width: u32, y: &Tensor) {
-    let kernel = decoding(Kernel::new("embedding", EMBEDDING, &[]), table.storage());
+    let kernel = Kernel::new("embedding", EMBEDDING, &[]);
     let vocabulary = (table.len() / u64::from(width)) as u32;
     for (first, count) in chunks(vocabulary, chunk_rows(plan.gpu().max_binding(), width, table.storage())) {
         let params = Params {
@@ -64,22 +64,4 @@ pub fn backward(
             0,
         );
     }
-}
-
-/// The kernel with its `Word` and `decode` for this storage.
-fn decoding(mut kernel: Kernel, storage: Storage) -> Kernel {
-    let decode = match storage {
-        Storage::F32 => return kernel,
-        Storage::Bf16 => {
-            "return bitcast<vec4<f32>>(vec4<u32>(word.x << 16u, word.x & 0xffff0000u, word.y << 16u, word.y & 0xffff0000u));"
-        }
-        Storage::F16 => "return vec4<f32>(unpack2x16float(word.x), unpack2x16float(word.y));",
-    };
-    let text = kernel
-        .source
-        .replace("alias Word = vec4<f32>;", "alias Word = vec2<u32>;")
-        .replace("return word;", decode);
-    kernel.label = format!("{} {storage:?}", kernel.label);
-    kernel.source = text.into();
-    kernel
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::schedule::{LrSchedulerType, warmup_steps};
 use crate::data::Order;
 use crate::formats::peft::{AdapterConfig, TargetModules};
+use crate::gpu::Storage;
 use crate::{Error, Result};
 
 /// What is trained.
@@ -215,6 +216,33 @@ pub struct TrainConfig {
     pub shuffle: bool,
     /// Whether activations are computed twice.
     pub recompute: Recompute,
+    /// How activations are stored that are kept for the backward pass (`"f32"`, `"bf16"` or `"f16"`). Arithmetic, sums, the
+    /// residual stream and gradients are f32 whatever this is. In f16, what is beyond 65,504 becomes infinite: the run diverges.
+    #[serde(with = "storage_name")]
+    pub activations: Storage,
+}
+
+/// A storage by its name in settings.
+mod storage_name {
+    use super::{Deserialize, Deserializer, Serialize, Serializer, Storage, de};
+
+    const NAMES: [(Storage, &str); 3] = [(Storage::F32, "f32"), (Storage::Bf16, "bf16"), (Storage::F16, "f16")];
+
+    pub fn serialize<S: Serializer>(storage: &Storage, serializer: S) -> Result<S::Ok, S::Error> {
+        NAMES
+            .iter()
+            .find(|(s, _)| s == storage)
+            .map(|(_, name)| name)
+            .serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Storage, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let found = NAMES.iter().find(|(_, n)| *n == name);
+        found
+            .map(|(storage, _)| *storage)
+            .ok_or_else(|| de::Error::custom(format!("activations: {name:?} is none of f32, bf16, f16")))
+    }
 }
 
 impl Default for TrainConfig {
@@ -238,6 +266,7 @@ impl Default for TrainConfig {
             seed: 42,
             shuffle: true,
             recompute: Recompute::default(),
+            activations: Storage::default(),
         }
     }
 }

@@ -12,6 +12,8 @@ pub struct MemoryPlan {
     pub capacity: u32,
     /// Whether activations are computed twice.
     pub recompute: bool,
+    /// How those that are kept are stored.
+    pub stored: Storage,
     /// The base model's weights.
     pub weights: u64,
     /// The adapter's.
@@ -36,14 +38,14 @@ impl MemoryPlan {
 }
 
 /// What training allocates in micro-batches of `capacity` tokens, with or without recomputation, on a device with such a
-/// largest binding and kernels. `frozen` is how matrices are stored that are not trained.
+/// largest binding and kernels. `frozen` is how matrices are stored that are not trained, `stored` how activations are kept.
 ///
 /// # Errors
 /// [`Error::Config`] when the adapter names no layer.
 pub fn plan(
     config: &ModelConfig,
     keep: Use,
-    frozen: Storage,
+    [frozen, stored]: [Storage; 2],
     lora: Option<&LoraConfig>,
     (capacity, recompute): (u32, bool),
     limits: (u64, Family),
@@ -102,13 +104,14 @@ pub fn plan(
     let (activations, (largest, largest_binding)) = plan_activations(
         config,
         &needs,
-        Purpose::training(recompute),
+        (Purpose::training(recompute), stored),
         (capacity, capacity),
         limits,
     );
     Ok(MemoryPlan {
         capacity,
         recompute,
+        stored,
         weights,
         adapter,
         gradients: trained,
@@ -140,7 +143,8 @@ pub fn capacity(
         };
         // No family's scratch is as large as any device's largest binding.
         let limits = (max_binding, Family::Register);
-        let plan = plan(config, keep, Storage::F32, lora, (capacity, false), limits)?;
+        // In 16 bits the largest are as large: gradients, which are f32.
+        let plan = plan(config, keep, [Storage::F32; 2], lora, (capacity, false), limits)?;
         Ok((plan.largest_binding, plan.largest))
     };
     let (need, what) = largest(longest_row)?;
@@ -196,7 +200,7 @@ pub fn fit(
                 need,
                 have: limit,
                 hint: "raise --memory-limit, or use fewer --micro-batch-tokens, shorter rows (--max-length), \
-                       --recompute auto, LoRA or a smaller --dtype"
+                       --recompute auto, --activations bf16, LoRA or a smaller --dtype"
                     .into(),
             });
         }

@@ -3,7 +3,7 @@
 use super::{Recompute, TrainConfig, WeightDecayOn, schedule};
 use crate::data::{Example, MicroBatch};
 use crate::eval::{self, EvalMetrics};
-use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor, Timing};
+use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Storage, Tensor, Timing};
 use crate::model::{Flat, Model, Pass, Purpose};
 use crate::ops::{adamw, gradient_norm, loss_sum::METRICS};
 use crate::{Error, Result};
@@ -86,10 +86,16 @@ struct Buffers {
 
 impl Buffers {
     /// None where the device refuses the memory.
-    async fn new(model: &Model, flat: &Flat, capacity: u32, recompute: bool) -> Result<Option<Self>> {
+    async fn new(
+        model: &Model,
+        flat: &Flat,
+        capacity: u32,
+        (recompute, activations): (bool, Storage),
+    ) -> Result<Option<Self>> {
         let gpu = model.gpu();
         let scope = gpu.scope("allocating for training");
-        let pass = Pass::new(model, Purpose::training(recompute), capacity, capacity)?;
+        let purpose = (Purpose::training(recompute), activations);
+        let pass = Pass::new(model, purpose, capacity, capacity)?;
         let runs = flat.runs(gpu.max_binding());
         let partial = runs.iter().map(|r| gradient_norm::partials(r.2)).sum();
         let buffers = Self {
@@ -126,8 +132,9 @@ impl Trainer {
                 "the model has no adapter, and was not loaded to be trained",
             ));
         };
-        let buffers = match Buffers::new(&model, flat, capacity, config.recompute == Recompute::On).await? {
-            None if config.recompute == Recompute::Auto => Buffers::new(&model, flat, capacity, true).await?,
+        let how = |recompute| (recompute, config.activations);
+        let buffers = match Buffers::new(&model, flat, capacity, how(config.recompute == Recompute::On)).await? {
+            None if config.recompute == Recompute::Auto => Buffers::new(&model, flat, capacity, how(true)).await?,
             given => given,
         };
         let Some(Buffers {

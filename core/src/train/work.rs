@@ -64,22 +64,22 @@ pub fn step_flops(config: &ModelConfig, lora: Option<&LoraConfig>, tokens: u32, 
 }
 
 /// [Measure](matmul::tune) which tiles suit the products of a run in micro-batches of `capacity` tokens, for at most about
-/// `seconds` by `now`; `frozen` is how matrices are stored that are not trained. Gives how many classes were measured.
+/// `seconds` by `now`; `frozen` is how matrices are stored that are not trained, `stored` how activations are kept. Gives how many classes were measured.
 ///
 /// # Errors
 /// As [`products`] and [`matmul::tune`].
 pub async fn tune(
     gpu: &Gpu,
     config: &ModelConfig,
-    (lora, frozen): (Option<&LoraConfig>, Storage),
+    (lora, [frozen, stored]): (Option<&LoraConfig>, [Storage; 2]),
     capacity: u32,
     now: impl Fn() -> f64,
     seconds: f64,
 ) -> Result<usize> {
     let targets = logit_rows(capacity, config.vocab_size as u32, gpu.max_binding());
     let products = products(config, lora, capacity, targets)?;
-    let storage = lora.map_or(Storage::F32, |_| frozen);
-    matmul::tune(gpu, &products, storage, now, seconds).await
+    let weights = lora.map_or(Storage::F32, |_| frozen);
+    matmul::tune(gpu, &products, [weights, stored], now, seconds).await
 }
 
 /// Seconds that [`tune`] may take at the start of a run.

@@ -48,6 +48,7 @@ pub fn run(args: BenchArgs) -> Result<Outcome> {
         method,
         lora,
         frozen: storage(parse_dtype("dtype", args.dtype.as_deref().unwrap_or("bf16"))?),
+        activations: storage(parse_dtype("activations", &args.activations)?),
         tokens: args.tokens,
         steps: args.steps,
     };

@@ -12,7 +12,7 @@ use pollster::block_on;
 use wgpu_sft::Error;
 use wgpu_sft::data::{Dataset, Order};
 use wgpu_sft::formats::Dtype;
-use wgpu_sft::gpu::Gpu;
+use wgpu_sft::gpu::{Gpu, Storage};
 use wgpu_sft::model::Use;
 use wgpu_sft::train::checkpoint::{Device, Identity};
 use wgpu_sft::train::memory::{self, MemoryPlan};
@@ -171,7 +171,8 @@ impl Job {
             (most, least),
             |tokens, recompute| {
                 let size = (tokens, recompute);
-                memory::plan(&source.config, usage, storage(stored), lora, size, limits)
+                let storages = [storage(stored), config.activations];
+                memory::plan(&source.config, usage, storages, lora, size, limits)
             },
         )?;
         let identity = Identity {
@@ -268,12 +269,17 @@ impl Job {
         ))?;
         let plan = &self.memory;
         self.say(&format!(
-            "memory: {} (weights {}, gradients {}, optimizer {}, activations {}{}), largest binding {} of {}, {} tokens at once",
+            "memory: {} (weights {}, gradients {}, optimizer {}, activations {}{}{}), largest binding {} of {}, {} tokens at once",
             bytes(plan.total()),
             bytes(plan.weights + plan.adapter),
             bytes(plan.gradients),
             bytes(plan.optimizer),
             bytes(plan.activations),
+            match plan.stored {
+                Storage::F32 => "",
+                Storage::Bf16 => " in bf16",
+                Storage::F16 => " in f16",
+            },
             if plan.recompute { ", recomputed" } else { "" },
             bytes(plan.largest_binding),
             bytes(self.gpu.max_binding()),
@@ -330,7 +336,8 @@ impl Job {
         }
         let (begun, config) = (Instant::now(), &self.config);
         let lora = (config.method == Method::Lora).then_some(&config.lora);
-        let how = (lora, storage(parse_dtype("dtype", &self.identity.dtype)?));
+        let frozen = storage(parse_dtype("dtype", &self.identity.dtype)?);
+        let how = (lora, [frozen, config.activations]);
         let now = || begun.elapsed().as_secs_f64();
         let capacity = self.memory.capacity;
         let tuned = work::tune(&self.gpu, &self.source.config, how, capacity, now, work::TUNING);

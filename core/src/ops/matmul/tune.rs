@@ -43,10 +43,10 @@ impl Product {
         2 * u64::from(self.m) * u64::from(self.n) * u64::from(self.k)
     }
 
-    /// How `B` is stored where weights are in `weights`: in [`Layout::Tn`] it is an activation.
-    pub fn storage(&self, weights: Storage) -> Storage {
+    /// How `B` is stored where weights and activations are stored so: in [`Layout::Tn`] it is an activation.
+    pub fn storage(&self, [weights, activations]: [Storage; 2]) -> Storage {
         if self.layout == Layout::Tn {
-            Storage::F32
+            activations
         } else {
             weights
         }
@@ -111,7 +111,7 @@ pub(crate) async fn fastest(gpu: &Gpu, plan: &Plan, runs: u32, now: &impl Fn() -
     Ok(least)
 }
 
-/// Time the tiles that suit each product, the largest product first, for at most about `seconds` by `now`, and use the
+/// Time the tiles that suit each product, weights and activations stored as in `storages`, the largest product first, for at most about `seconds` by `now`, and use the
 /// fastest from then on; see [`Gpu::tiles`]. Classes that have a tile, and families with one choice (those of CPU adapters:
 /// they were measured once for all), are passed over. Gives the classes that were measured.
 ///
@@ -120,7 +120,7 @@ pub(crate) async fn fastest(gpu: &Gpu, plan: &Plan, runs: u32, now: &impl Fn() -
 pub async fn tune(
     gpu: &Gpu,
     products: &[Product],
-    storage: Storage,
+    storages: [Storage; 2],
     now: impl Fn() -> f64,
     seconds: f64,
 ) -> Result<usize> {
@@ -131,7 +131,7 @@ pub async fn tune(
     let mut seen = BTreeSet::new();
     for product in products {
         let Product { layout, m, n, k } = product;
-        let storage = product.storage(storage);
+        let storage = product.storage(storages);
         let class = Class::new(layout, storage, [m, n, k]);
         let tiles = Tile::candidates(gpu.family(), m, n, k);
         if tiles.len() < 2 || known.contains_key(&class) || !seen.insert(class) {
