@@ -94,6 +94,9 @@ fn every_difference_is_named() {
     assert!(refusal(|now| now.config.method = Method::Full).contains("method"));
     assert!(refusal(|now| now.config.lora.r = 8).contains("lora_r (it was 16, now 8)"));
     assert!(refusal(|now| now.config.lora.lora_alpha = 8.0).contains("lora_alpha"));
+    assert!(
+        refusal(|now| now.config.activations = Storage::Bf16).contains("activations (it was \"f32\", now \"bf16\")")
+    );
     let both = refusal(|now| (now.config.seed, now.config.shuffle) = (1, false));
     assert!(
         both.contains("seed (it was 42, now 1)") && both.contains("shuffle"),

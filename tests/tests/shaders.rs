@@ -148,7 +148,7 @@ fn kernels(stem: &str, text: &str) -> Vec<(Family, Kernel)> {
 const CORE: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
 
 /// Run `each` on every kernel of the program.
-fn each_kernel(mut each: impl FnMut(Family, &Kernel)) {
+pub fn each_kernel(mut each: impl FnMut(Family, &Kernel)) {
     for (stem, text) in shaders() {
         let kernels = kernels(&stem, &text);
         assert!(!kernels.is_empty(), "{stem}.wgsl: no kernel");
@@ -165,7 +165,7 @@ fn parsed(kernel: &Kernel) -> Module {
 
 /// The kernel as a driver gets it: validated with nothing but WGSL's core (and subgroups for the subgroup forms), its
 /// constants put in.
-fn validated(family: Family, kernel: &Kernel) -> Module {
+pub fn validated(family: Family, kernel: &Kernel) -> Module {
     let subgroup = matches!(family, Family::Subgroup(_)) && kernel.source.contains("subgroup");
     let capabilities = if subgroup { CORE | Capabilities::SUBGROUP } else { CORE };
     let module = parsed(kernel);

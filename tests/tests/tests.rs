@@ -1,5 +1,6 @@
 //! tests
 
+mod activations;
 mod bench;
 mod checkpoint;
 mod cli;
