@@ -1,6 +1,6 @@
 //! Cases of attention, forward and backward.
 
-use super::{Bench, CaseResult, LOOSE, token_rows, tokens};
+use super::{Bench, CaseResult, LOOSE, rounding, stored, suffix, token_rows, tokens};
 use crate::Result;
 use crate::gpu::Scalars;
 use crate::ops::attention::{self, Saved, Shape};
@@ -17,7 +17,7 @@ pub(super) async fn attention<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
         (&[9], 2, 2, 256),
         (&[2, 2], 6, 2, 80),
     ];
-    for (segments, query, key, size) in cases {
+    for ((segments, query, key, size), storage) in stored(&cases) {
         let n: usize = segments.iter().sum();
         let heads = Heads { query, key, size };
         let (mut keys, mut queries, mut start) = (Vec::new(), Vec::new(), 0);
@@ -29,9 +29,9 @@ pub(super) async fn attention<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
             start += len;
         }
         let (q, k, v) = (
-            bench.normal(n * query * size),
-            bench.normal(n * key * size),
-            bench.normal(n * key * size),
+            bench.normal_as(n * query * size, storage),
+            bench.normal_as(n * key * size, storage),
+            bench.normal_as(n * key * size, storage),
         );
         let d_o = bench.normal(n * query * size);
         let (want_o, want_lse) = reference::attention::forward(heads, &q, &k, &v, &keys);
@@ -45,14 +45,14 @@ pub(super) async fn attention<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
                 .collect()
         };
         let shape = Shape::fused(query as u32, key as u32, size as u32);
-        let qkv = bench.upload(&fuse(&q, &k, &v));
+        let (qkv, _) = bench.upload_as(&fuse(&q, &k, &v), storage);
         let (gkeys, gqueries) = (
             bench.upload_u32(keys.as_flattened()),
             bench.upload_u32(queries.as_flattened()),
         );
         // A capacity larger than the batch: `delta` lies behind the capacity's log-sum-exps.
         let capacity = n + 3;
-        let (o, lse) = (bench.nan(n * query * size), bench.nan(2 * capacity * query));
+        let (o, lse) = (bench.nan_as(n * query * size, storage), bench.nan(2 * capacity * query));
         let (gdo, d) = (bench.upload(&d_o), bench.nan(n * (query + 2 * key) * size));
         bench
             .run(tokens(n), Scalars::default(), |plan| {
@@ -77,13 +77,15 @@ pub(super) async fn attention<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
                 );
             })
             .await?;
-        let case = format!("{segments:?} heads {query}:{key} x {size}");
+        let case = format!("{segments:?} heads {query}:{key} x {size}{}", suffix(storage));
+        // The output as it is stored decides delta.
+        let backward = LOOSE + rounding(storage);
         bench.compare(format!("attention {case}"), &o, &want_o, LOOSE).await?;
         bench
             .compare(format!("attention lse {case}"), &lse, &want_lse, LOOSE)
             .await?;
         bench
-            .compare(format!("attention backward {case}"), &d, &fuse(&dq, &dk, &dv), LOOSE)
+            .compare(format!("attention backward {case}"), &d, &fuse(&dq, &dk, &dv), backward)
             .await?;
     }
     Ok(())

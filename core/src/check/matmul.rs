@@ -1,6 +1,6 @@
 //! Cases of the matrix products: every layout, storage, output and kind of size, in each tile the family may choose.
 
-use super::{Bench, CaseResult, LOOSE, token_rows, tokens};
+use super::{Bench, CaseResult, LOOSE, rounding, suffix, token_rows, tokens};
 use crate::Result;
 use crate::gpu::{Scalars, Storage};
 use crate::ops::matmul::{Layout, Matmul, Matrix, Output, TOLERANCE, Tile};
@@ -15,6 +15,8 @@ struct Shape {
     m: usize,
     n: usize,
     k: usize,
+    /// How A and C are stored, activations in NT.
+    activations: Storage,
     /// Numbers that each operand's rows are longer, and where its first number lies.
     slack: (usize, usize),
     alpha: f32,
@@ -28,6 +30,7 @@ pub(super) async fn matmul<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
         layout,
         storage,
         output,
+        activations: F32,
         m,
         n,
         k,
@@ -63,6 +66,19 @@ pub(super) async fn matmul<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
     shapes.push(shape(Tn, F32, Accumulate, (12, 36, 700), (0, 0), 0.5));
     shapes.push(shape(Tn, F32, Write, (7, 21, 391), (1, 2), 1.0));
     shapes.push(shape(Nt, Bf16, BiasAdd, (19, 28, 516), (4, 8), 1.5));
+    // Activations in 16 bits: as a step has them, cut into slices, written and added to.
+    for activations in [Bf16, F16] {
+        let kept = [
+            shape(Nt, F32, Bias, (67, 132, 80), (0, 0), 1.0),
+            shape(Nt, Bf16, Write, (21, 36, 48), (4, 8), 1.0),
+            shape(Nt, F16, Accumulate, (18, 40, 16), (12, 8), 0.5),
+            shape(Nt, F32, Write, (9, 28, 516), (0, 4), 1.0),
+        ];
+        shapes.extend(kept.map(|shape| Shape { activations, ..shape }));
+        // B of TN is an activation.
+        shapes.push(shape(Tn, activations, Accumulate, (16, 132, 35), (8, 4), 0.5));
+        shapes.push(shape(Tn, activations, Write, (12, 36, 700), (0, 0), 1.0));
+    }
     for tile in Tile::all(bench.gpu.family()) {
         for shape in &shapes {
             case(bench, shape, tile).await?;
@@ -86,20 +102,21 @@ async fn case<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>, shape: &Shape, ti
         layout,
         storage,
         output,
+        activations,
         m,
         n,
         k,
         slack,
         alpha,
     } = *shape;
-    let (a, b) = (bench.normal(m * k), bench.normal(n * k));
+    let (a, b) = (bench.normal_as(m * k, activations), bench.normal(n * k));
     let (a_width, b_width) = (
         if layout == Layout::Tn { m } else { k },
         if layout == Layout::Nt { k } else { n },
     );
-    let start = bench.normal(m * n);
+    let start = bench.normal_as(m * n, activations);
     let (bias, add) = (bench.normal(n), bench.normal(m * n));
-    let ga = bench.upload(&spread(&a, a_width, slack));
+    let (ga, _) = bench.upload_as(&spread(&a, a_width, slack), activations);
     let (gb, b) = {
         let (tensor, rounded) = bench.upload_as(&spread(&b, b_width, slack), storage);
         let dense = rounded[slack.1..]
@@ -109,9 +126,10 @@ async fn case<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>, shape: &Shape, ti
         (tensor, dense)
     };
     let c = match output {
-        Output::Accumulate => bench.upload(&spread(&start, n, slack)),
-        _ => bench.upload(&spread(&vec![f64::NAN; m * n], n, slack)),
+        Output::Accumulate => spread(&start, n, slack),
+        _ => spread(&vec![f64::NAN; m * n], n, slack),
     };
+    let (c, _) = bench.upload_as(&c, activations);
     let has_bias = matches!(output, Output::Bias | Output::BiasAdd);
     let has_add = matches!(output, Output::Add | Output::BiasAdd);
     let gbias = has_bias.then(|| bench.upload(&bias));
@@ -153,15 +171,20 @@ async fn case<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>, shape: &Shape, ti
         })
         .collect();
     // Compare the written rows only: what lies between must still be NaN, which `compare` would flag on either side.
-    let got = bench.gpu.read(&c).await?;
+    let got = bench.read(&c).await?;
     let stride = n + slack.0;
     let dense: Vec<f32> = (0..m).flat_map(|i| got[slack.1 + i * stride..][..n].to_vec()).collect();
     let untouched = (0..m - 1).all(|i| got[slack.1 + i * stride + n..][..slack.0].iter().all(|v| v.is_nan()));
     let dense = bench.gpu.upload("case", if untouched { &dense } else { &[] });
-    let name = format!("matmul {layout:?} {storage:?} {output:?} {m}x{n}x{k} slack {slack:?} {tile:?}");
+    let name = format!(
+        "matmul {layout:?} {storage:?} {output:?} {m}x{n}x{k} slack {slack:?} {tile:?}{}",
+        suffix(activations)
+    );
     let tolerance = match tile {
         Tile::Cooperative { .. } => TOLERANCE,
         _ => LOOSE,
     };
-    bench.compare(name, &dense, &want, tolerance).await
+    bench
+        .compare(name, &dense, &want, tolerance + rounding(activations))
+        .await
 }

@@ -114,6 +114,12 @@ impl<F: FnMut(&CaseResult)> Bench<'_, F> {
             .upload("case", &numbers.iter().map(|&v| v as f32).collect::<Vec<_>>())
     }
 
+    /// Normal deviates as this storage holds them.
+    fn normal_as(&mut self, n: usize, storage: Storage) -> Vec<f64> {
+        let numbers = self.normal(n);
+        self.upload_as(&numbers, storage).1
+    }
+
     fn upload_u32(&self, numbers: &[u32]) -> Tensor {
         self.gpu.upload_u32("case", numbers)
     }
@@ -139,7 +145,12 @@ impl<F: FnMut(&CaseResult)> Bench<'_, F> {
 
     /// A tensor of NaNs for a kernel to write.
     fn nan(&self, n: usize) -> Tensor {
-        self.gpu.upload("case", &vec![f32::NAN; n])
+        self.nan_as(n, Storage::F32)
+    }
+
+    /// The same in this storage.
+    fn nan_as(&self, n: usize, storage: Storage) -> Tensor {
+        self.upload_as(&vec![f64::NAN; n], storage).0
     }
 
     /// Record, run once, with these counts and scalars.
@@ -150,9 +161,21 @@ impl<F: FnMut(&CaseResult)> Bench<'_, F> {
         Ok(())
     }
 
-    /// Compare the tensor's first numbers with the twin's.
+    /// The numbers of a tensor in any storage.
+    async fn read(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        let bytes = self.gpu.read_bytes(tensor).await?;
+        let words = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+        Ok(match tensor.storage() {
+            Storage::F32 => bytemuck::pod_collect_to_vec(&bytes),
+            Storage::Bf16 => words().map(|w| half::bf16::from_bits(w).to_f32()).collect(),
+            Storage::F16 => words().map(|w| half::f16::from_bits(w).to_f32()).collect(),
+        })
+    }
+
+    /// Compare the tensor's first numbers with the twin's, which may be off by the rounding to its storage and `tolerance`.
     async fn compare(&mut self, name: impl Into<String>, got: &Tensor, want: &[f64], tolerance: f64) -> Result<()> {
-        let got = self.gpu.read(got).await?;
+        let tolerance = tolerance + rounding(got.storage());
+        let got = self.read(got).await?;
         let largest = want.iter().fold(f64::MIN_POSITIVE, |m, v| m.max(v.abs()));
         // Fewer numbers than the twin's count as never written.
         let mut max_error = if got.len() < want.len() { f64::NAN } else { 0.0f64 };
@@ -173,6 +196,33 @@ impl<F: FnMut(&CaseResult)> Bench<'_, F> {
         (self.on_case)(&result);
         self.results.push(result);
         Ok(())
+    }
+}
+
+/// How activations may be stored.
+const STORAGES: [Storage; 3] = [Storage::F32, Storage::Bf16, Storage::F16];
+
+/// Each of these in each storage.
+fn stored<T: Copy>(shapes: &[T]) -> Vec<(T, Storage)> {
+    let each = |shape: &T| STORAGES.map(|storage| (*shape, storage));
+    shapes.iter().flat_map(each).collect()
+}
+
+/// What rounding a number to a storage may be off by, of the number.
+fn rounding(storage: Storage) -> f64 {
+    match storage {
+        Storage::F32 => 0.0,
+        Storage::Bf16 => f64::exp2(-8.0),
+        Storage::F16 => f64::exp2(-11.0),
+    }
+}
+
+/// What a case's name says of a storage.
+fn suffix(storage: Storage) -> &'static str {
+    match storage {
+        Storage::F32 => "",
+        Storage::Bf16 => " bf16",
+        Storage::F16 => " f16",
     }
 }
 

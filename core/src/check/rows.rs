@@ -1,6 +1,6 @@
 //! Cases of the row-wise and elementwise kernels.
 
-use super::{Bench, CaseResult, LOOSE, TIGHT, token_rows, tokens};
+use super::{Bench, CaseResult, LOOSE, TIGHT, stored, suffix, token_rows, tokens};
 use crate::Result;
 use crate::gpu::{Counts, Of, Rows, Scalars, Storage};
 use crate::ops::{self, rmsnorm::Place};
@@ -27,7 +27,7 @@ pub(super) async fn rmsnorm<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> 
         (2, 1, 2052, 2052, 0, 2052, 0),
         (66_001, 1, 4, 4, 0, 4, 0),
     ];
-    for (n, heads, width, x_stride, x_offset, y_stride, y_offset) in shapes {
+    for ((n, heads, width, x_stride, x_offset, y_stride, y_offset), storage) in stored(&shapes) {
         let x_place = Place {
             heads,
             width,
@@ -41,17 +41,20 @@ pub(super) async fn rmsnorm<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> 
             offset: y_offset,
         };
         let rows = n * heads as usize;
-        let (x, w) = (bench.normal(rows * width as usize), bench.normal(width as usize));
+        let (x, w) = (
+            bench.normal_as(rows * width as usize, storage),
+            bench.normal(width as usize),
+        );
         let dy = bench.normal(rows * width as usize);
         let (want, want_rstd) = reference::rmsnorm::forward(&x, &w, 0.1);
         let (want_dx, _) = reference::rmsnorm::backward(&x, &w, &want_rstd, &dy);
-        let (gx, gw, gdy) = (
-            bench.upload(&spread(&x, x_place)),
+        let ((gx, _), gw, gdy) = (
+            bench.upload_as(&spread(&x, x_place), storage),
             bench.upload(&w),
             bench.upload(&spread(&dy, y_place)),
         );
-        let (y, rstd) = (
-            bench.upload(&spread(&vec![f64::NAN; x.len()], y_place)),
+        let ((y, _), rstd) = (
+            bench.upload_as(&spread(&vec![f64::NAN; x.len()], y_place), storage),
             bench.nan(rows),
         );
         let (dx, added) = (
@@ -66,7 +69,7 @@ pub(super) async fn rmsnorm<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> 
                 ops::rmsnorm::backward(plan, t, (&gx, x_place), &gw, &rstd, (&gdy, &added, y_place), true);
             })
             .await?;
-        let case = format!("[{n}, {heads}, {width}]");
+        let case = format!("[{n}, {heads}, {width}]{}", suffix(storage));
         bench
             .compare(format!("rmsnorm {case}"), &y, &spread(&want, y_place), LOOSE)
             .await?;
@@ -91,7 +94,8 @@ pub(super) async fn rmsnorm<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> 
 }
 
 pub(super) async fn column_sum<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
-    for (n, heads, width, most) in [(5, 1, 12, 5), (201, 1, 260, 300), (67, 3, 8, 67)] {
+    let shapes = [(5, 1, 12, 5), (201, 1, 260, 300), (67, 3, 8, 67)];
+    for ((n, heads, width, most), storage) in stored(&shapes) {
         let place = Place {
             heads,
             width,
@@ -107,11 +111,15 @@ pub(super) async fn column_sum<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) 
         let rows = n * heads as usize;
         let (x, z, scale) = (
             bench.normal(rows * width as usize),
-            bench.normal(rows * width as usize),
+            bench.normal_as(rows * width as usize, storage),
             bench.normal(rows),
         );
         let start = bench.normal(width as usize);
-        let (gx, gz, gs) = (bench.upload(&spread(&x, place)), bench.upload(&z), bench.upload(&scale));
+        let (gx, (gz, _), gs) = (
+            bench.upload(&spread(&x, place)),
+            bench.upload_as(&z, storage),
+            bench.upload(&scale),
+        );
         let scratch = bench.nan(ops::column_sum::scratch_len(most * heads, width) as usize);
         let (plain, weighted) = (bench.upload(&start), bench.upload(&start));
         bench
@@ -130,12 +138,17 @@ pub(super) async fn column_sum<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) 
             width as usize,
         ));
         bench
-            .compare(format!("column_sum [{n}, {heads}, {width}]"), &plain, &want, LOOSE)
+            .compare(
+                format!("column_sum [{n}, {heads}, {width}]{}", suffix(storage)),
+                &plain,
+                &want,
+                LOOSE,
+            )
             .await?;
         let want = add(reference::column_sum::weighted(&x, &z, &scale, width as usize));
         bench
             .compare(
-                format!("column_sum weighted [{n}, {heads}, {width}]"),
+                format!("column_sum weighted [{n}, {heads}, {width}]{}", suffix(storage)),
                 &weighted,
                 &want,
                 LOOSE,
@@ -146,7 +159,8 @@ pub(super) async fn column_sum<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) 
 }
 
 pub(super) async fn rope<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
-    for (n, heads, size) in [(5usize, 3u32, 8u32), (77, 2, 64), (3, 1, 256), (13, 5, 24)] {
+    let shapes = [(5usize, 3u32, 8u32), (77, 2, 64), (3, 1, 256), (13, 5, 24)];
+    for ((n, heads, size), storage) in stored(&shapes) {
         let place = Place {
             heads,
             width: size,
@@ -157,10 +171,10 @@ pub(super) async fn rope<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Res
             .map(|i| 10_000f64.powf(-f64::from(2 * i) / f64::from(size)))
             .collect();
         let position = bench.integers(n, 2000);
-        let x = bench.normal(n * (heads * size) as usize);
+        let x = bench.normal_as(n * (heads * size) as usize, storage);
         let table = ops::rope::table(2000, &frequencies);
         let (gt, gp) = (bench.gpu.upload("table", &table), bench.upload_u32(&position));
-        let (turned, back) = (bench.upload(&spread(&x, place)), bench.upload(&spread(&x, place)));
+        let [turned, back] = [0, 1].map(|_| bench.upload_as(&spread(&x, place), storage).0);
         bench
             .run(tokens(n), Scalars::default(), |plan| {
                 ops::rope::apply(plan, token_rows(), &gp, &gt, (&turned, place), false);
@@ -171,7 +185,7 @@ pub(super) async fn rope<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Res
             let want = reference::rope::apply(&x, &position, heads as usize, &frequencies, sign);
             bench
                 .compare(
-                    format!("{name} [{n}, {heads}, {size}]"),
+                    format!("{name} [{n}, {heads}, {size}]{}", suffix(storage)),
                     &got,
                     &spread(&want, place),
                     TIGHT,
@@ -183,16 +197,14 @@ pub(super) async fn rope<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Res
 }
 
 pub(super) async fn swiglu<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
-    for (n, width) in [(3usize, 20u32), (67, 172), (66_001, 4)] {
+    let shapes = [(3usize, 20u32), (67, 172), (66_001, 4)];
+    for ((n, width), storage) in stored(&shapes) {
         let w = width as usize;
-        let gu: Vec<f64> = bench
-            .normal(2 * n * w)
-            .iter()
-            .map(|v| f64::from((v * 5.0) as f32))
-            .collect();
+        let wider: Vec<f64> = bench.normal(2 * n * w).iter().map(|v| v * 5.0).collect();
+        let (_, gu) = bench.upload_as(&wider.iter().map(|v| f64::from(*v as f32)).collect::<Vec<_>>(), storage);
         let dh = bench.normal(n * w);
-        let (g, d) = (bench.upload(&gu), bench.upload(&dh));
-        let (h, dgu) = (bench.nan(n * w), bench.nan(2 * n * w));
+        let ((g, _), d) = (bench.upload_as(&gu, storage), bench.upload(&dh));
+        let (h, dgu) = (bench.nan_as(n * w, storage), bench.nan(2 * n * w));
         bench
             .run(tokens(n), Scalars::default(), |plan| {
                 ops::swiglu::forward(plan, token_rows(), &g, width, &h);
@@ -201,7 +213,7 @@ pub(super) async fn swiglu<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
             .await?;
         bench
             .compare(
-                format!("swiglu [{n}, {width}]"),
+                format!("swiglu [{n}, {width}]{}", suffix(storage)),
                 &h,
                 &reference::swiglu::forward(&gu, w),
                 TIGHT,
@@ -209,7 +221,12 @@ pub(super) async fn swiglu<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
             .await?;
         let want = reference::swiglu::backward(&gu, &dh, w);
         bench
-            .compare(format!("swiglu backward [{n}, {width}]"), &dgu, &want, LOOSE)
+            .compare(
+                format!("swiglu backward [{n}, {width}]{}", suffix(storage)),
+                &dgu,
+                &want,
+                LOOSE,
+            )
             .await?;
     }
     Ok(())
@@ -322,7 +339,8 @@ pub(super) async fn gather<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
 }
 
 pub(super) async fn dropout<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
-    for (n, width, probability) in [(11usize, 12u32, 0.3f32), (130, 68, 0.0)] {
+    let shapes = [(11usize, 12u32, 0.3f32), (130, 68, 0.0)];
+    for ((n, width, probability), storage) in stored(&shapes) {
         let w = width as usize;
         let key = reference::dropout::Key {
             seed: 0x1234_5678_9abc_def0,
@@ -336,13 +354,13 @@ pub(super) async fn dropout<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> 
             ..Scalars::default()
         };
         let (position, example) = (bench.integers(n, 500), bench.integers(n, 9));
-        let (x, start) = (bench.normal(n * w), bench.normal(n * w));
-        let (gp, ge, gx) = (
+        let (x, start) = (bench.normal_as(n * w, storage), bench.normal(n * w));
+        let (gp, ge, (gx, _)) = (
             bench.upload_u32(&position),
             bench.upload_u32(&example),
-            bench.upload(&x),
+            bench.upload_as(&x, storage),
         );
-        let (y, added) = (bench.nan(n * w), bench.upload(&start));
+        let (y, added) = (bench.nan_as(n * w, storage), bench.upload(&start));
         bench
             .run(tokens(n), scalars, |plan| {
                 for (y, accumulate) in [(&y, false), (&added, true)] {
@@ -353,12 +371,17 @@ pub(super) async fn dropout<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> 
             .await?;
         let want = reference::dropout::apply(&x, &position, &example, w, key, probability);
         bench
-            .compare(format!("dropout {probability} [{n}, {width}]"), &y, &want, TIGHT)
+            .compare(
+                format!("dropout {probability} [{n}, {width}]{}", suffix(storage)),
+                &y,
+                &want,
+                TIGHT,
+            )
             .await?;
         let sum: Vec<f64> = want.iter().zip(&start).map(|(a, b)| a + b).collect();
         bench
             .compare(
-                format!("dropout added {probability} [{n}, {width}]"),
+                format!("dropout added {probability} [{n}, {width}]{}", suffix(storage)),
                 &added,
                 &sum,
                 TIGHT,
