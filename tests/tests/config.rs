@@ -217,6 +217,7 @@ fn what_is_not_supported_is_refused_by_field() {
         ("num_key_value_heads", json!({"num_key_value_heads": 3})),
         ("num_key_value_heads", json!({"num_key_value_heads": 0})),
         ("hidden_size", json!({"hidden_size": 66, "head_dim": 8})),
+        ("intermediate_size", json!({"intermediate_size": 130})),
         ("hidden_size", json!({"hidden_size": "absent"})),
         ("hidden_size", json!({"hidden_size": -64})),
         ("hidden_size", json!({"hidden_size": 64.5})),

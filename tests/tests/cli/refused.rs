@@ -176,6 +176,9 @@ fn a_memory_limit_that_is_none_or_cannot_be_kept() {
     bench
         .train("out", &["--recompute", "maybe"])
         .refused(&["recompute: ", "auto, off, on"]);
+    bench
+        .train("out", &["--activations", "half"])
+        .refused(&["activations: ", "\"half\"", "f32, f16, bf16"]);
     let little = ["--memory-limit", "4kB"];
     bench
         .train("out", &little)

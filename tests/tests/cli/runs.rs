@@ -285,6 +285,34 @@ fn a_memory_limit_is_kept_by_recomputing() {
     );
 }
 
+#[test]
+fn how_activations_are_kept_is_part_of_the_run() {
+    let bench = Bench::new();
+    let steps = ["--max-steps", "4", "--save-steps", "2"];
+    let with = |folder: &str, more: &[&str]| bench.train(folder, &[&steps[..], more].concat());
+    with("wide", &[]).fine();
+    for storage in ["bf16", "f16"] {
+        let out = with(storage, &["--activations", storage]).fine();
+        assert!(out.contains(&format!(" in {storage}), largest binding")), "{out}");
+        for (wide, narrow) in bench
+            .log("wide/metrics.jsonl")
+            .iter()
+            .zip(bench.log(&format!("{storage}/metrics.jsonl")))
+        {
+            let (wide, narrow) = (wide["loss"].as_f64().unwrap(), narrow["loss"].as_f64().unwrap());
+            assert!(
+                wide != narrow && (wide - narrow).abs() < 1e-2 * wide,
+                "{wide} and {narrow}"
+            );
+        }
+    }
+    bench.copy("bf16/checkpoint-2", "half/checkpoint-2");
+    fs::copy(bench.path("bf16/metrics.jsonl"), bench.path("half/metrics.jsonl")).unwrap();
+    with("half", &["--resume"]).refused(&["activations (it was \"bf16\", now \"f32\")"]);
+    with("half", &["--resume", "--activations", "bf16"]).fine();
+    bench.assert_same("bf16", "half", &["adapter_model.safetensors"]);
+}
+
 /// A CPU adapter's memory is the process's, which can be kept short: of 3 GB for a plan that has 3.4 GB.
 #[test]
 #[cfg(target_os = "linux")]
