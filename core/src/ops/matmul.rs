@@ -84,11 +84,11 @@ impl<'a> Matrix<'a> {
 pub struct Matmul<'a> {
     /// Which operand is transposed.
     pub layout: Layout,
-    /// Left operand, f32.
+    /// Left operand, in any storage; in 16 bits only where it can be read four numbers at a time.
     pub a: Matrix<'a>,
     /// Right operand, in any storage.
     pub b: Matrix<'a>,
-    /// Result, f32.
+    /// Result, likewise.
     pub c: Matrix<'a>,
     /// Rows of the result (for [`Layout::Tn`]).
     pub m: u32,
