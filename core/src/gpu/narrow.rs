@@ -1,36 +1,48 @@
 //! Kernels over numbers that are stored in 16 bits, made from their texts over f32.
 //!
-//! A shader declares a tensor as `array<vec4<f32>>` and reads and writes it as such. Where the tensor is stored in 16 bits the
-//! plan rewrites the text: four numbers are two words, decoded where they are read and rounded where they are written.
+//! A shader declares a tensor as an array of `vec4<f32>` or `vec2<f32>` and reads and writes it as such. Where the tensor is
+//! stored in 16 bits the plan rewrites the text: four numbers are two words, two are one, decoded where they are read and rounded
+//! where they are written.
 
 use super::{Access, Kernel, Storage, bindings};
 
-/// What a binding over four numbers at a time is declared as, and what it becomes.
-const WORDS: [&str; 2] = ["array<vec4<f32>>", "array<vec2<u32>>"];
+/// How many numbers are read and written at a time, what such a binding is declared as, and what it becomes.
+const VECTORS: [(u32, &str, &str); 2] = [
+    (4, "array<vec4<f32>>", "array<vec2<u32>>"),
+    (2, "array<vec2<f32>>", "array<u32>"),
+];
 
 const BF16: &str = "
-fn wide_bf16(w: vec2<u32>) -> vec4<f32> {
+fn wide4_bf16(w: vec2<u32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(vec4<u32>(w.x << 16u, w.x & 0xffff0000u, w.y << 16u, w.y & 0xffff0000u));
 }
 
 // To the nearest, ties to even; a NaN stays one.
-fn narrow_bf16(v: vec4<f32>) -> vec2<u32> {
+fn narrow4_bf16(v: vec4<f32>) -> vec2<u32> {
     let bits = bitcast<vec4<u32>>(v);
     let nearest = (bits + 0x7fffu + ((bits >> vec4<u32>(16u)) & vec4<u32>(1u))) >> vec4<u32>(16u);
     let nan = (bits & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
     let half = select(nearest, vec4<u32>(0x7fc0u), nan);
     return half.xz | (half.yw << vec2<u32>(16u));
 }
+
+fn wide2_bf16(w: u32) -> vec2<f32> {
+    return wide4_bf16(vec2<u32>(w, 0u)).xy;
+}
+
+fn narrow2_bf16(v: vec2<f32>) -> u32 {
+    return narrow4_bf16(vec4<f32>(v, 0.0, 0.0)).x;
+}
 ";
 
 /// `pack2x16float` may round as it likes, and gives anything for what f16 cannot hold.
 const F16: &str = "
-fn wide_f16(w: vec2<u32>) -> vec4<f32> {
+fn wide4_f16(w: vec2<u32>) -> vec4<f32> {
     return vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y));
 }
 
 // To the nearest, ties to even; from 65520 up an infinity; a NaN stays one.
-fn narrow_f16(v: vec4<f32>) -> vec2<u32> {
+fn narrow4_f16(v: vec4<f32>) -> vec2<u32> {
     let bits = bitcast<vec4<u32>>(v);
     let size = bits & vec4<u32>(0x7fffffffu);
     let nearest = (size - 0x38000000u + 0xfffu + ((size >> vec4<u32>(13u)) & vec4<u32>(1u))) >> vec4<u32>(13u);
@@ -40,6 +52,14 @@ fn narrow_f16(v: vec4<f32>) -> vec2<u32> {
     half = select(half, vec4<u32>(0x7e00u), size > vec4<u32>(0x7f800000u));
     half |= (bits >> vec4<u32>(16u)) & vec4<u32>(0x8000u);
     return half.xz | (half.yw << vec2<u32>(16u));
+}
+
+fn wide2_f16(w: u32) -> vec2<f32> {
+    return wide4_f16(vec2<u32>(w, 0u)).xy;
+}
+
+fn narrow2_f16(v: vec2<f32>) -> u32 {
+    return narrow4_f16(vec4<f32>(v, 0.0, 0.0)).x;
 }
 ";
 
@@ -65,11 +85,12 @@ impl Kernel {
         let declaration = format!("> {name}: array<");
         let line = self.source.lines().find(|line| line.contains(&declaration));
         let line = line.expect("the binding that was read from this text");
-        if !line.contains(WORDS[0]) {
-            let words = line.contains(WORDS[1]) || line.contains("array<u32>");
-            assert!(words, "{}: {name} holds single numbers, not {storage:?}", self.label);
+        let vector = VECTORS.iter().find(|(_, floats, _)| line.contains(floats));
+        let Some((width, floats, words)) = vector else {
+            let decodes = VECTORS.iter().any(|(.., words)| line.contains(words));
+            assert!(decodes, "{}: {name} holds single numbers, not {storage:?}", self.label);
             return;
-        }
+        };
         let (suffix, functions) = match storage {
             Storage::F32 => return,
             Storage::Bf16 => ("bf16", BF16),
@@ -78,10 +99,10 @@ impl Kernel {
         let mut text = String::with_capacity(self.source.len() + 1500);
         for line in self.source.lines() {
             if line.contains(&declaration) {
-                text.push_str(&line.replace(WORDS[0], WORDS[1]));
+                text.push_str(&line.replace(floats, words));
             } else {
                 let (code, comment) = line.split_at(line.find("//").unwrap_or(line.len()));
-                statement(&mut text, code, name, suffix);
+                statement(&mut text, code, name, &format!("{width}_{suffix}"));
                 text.push_str(comment);
             }
             text.push('\n');
@@ -106,13 +127,13 @@ fn statement(text: &mut String, code: &str, name: &str, suffix: &str) {
         .find_map(|sign| Some((sign, after.strip_prefix(sign)?)));
     text.push_str(before);
     let Some((sign, rest)) = assigned else {
-        text.push_str(&format!("wide_{suffix}({place})"));
+        text.push_str(&format!("wide{suffix}({place})"));
         return statement(text, after, name, suffix);
     };
     let (value, rest) = rest.split_once(';').expect("an assignment on one line");
-    text.push_str(&format!("{place} = narrow_{suffix}("));
+    text.push_str(&format!("{place} = narrow{suffix}("));
     if sign == " += " {
-        text.push_str(&format!("wide_{suffix}({place}) + "));
+        text.push_str(&format!("wide{suffix}({place}) + "));
     }
     statement(text, value, name, suffix);
     text.push_str(");");
