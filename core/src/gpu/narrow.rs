@@ -22,8 +22,8 @@ fn narrow4_bf16(v: vec4<f32>) -> vec2<u32> {
     let bits = bitcast<vec4<u32>>(v);
     let nearest = (bits + 0x7fffu + ((bits >> vec4<u32>(16u)) & vec4<u32>(1u))) >> vec4<u32>(16u);
     let nan = (bits & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
-    let half = select(nearest, vec4<u32>(0x7fc0u), nan);
-    return half.xz | (half.yw << vec2<u32>(16u));
+    let word = select(nearest, vec4<u32>(0x7fc0u), nan);
+    return word.xz | (word.yw << vec2<u32>(16u));
 }
 
 fn wide2_bf16(w: u32) -> vec2<f32> {
@@ -47,11 +47,11 @@ fn narrow4_f16(v: vec4<f32>) -> vec2<u32> {
     let size = bits & vec4<u32>(0x7fffffffu);
     let nearest = (size - 0x38000000u + 0xfffu + ((size >> vec4<u32>(13u)) & vec4<u32>(1u))) >> vec4<u32>(13u);
     // Below 2^-14 in steps of 2^-24, as f32 has them from a half to one.
-    let small = bitcast<vec4<u32>>(bitcast<vec4<f32>>(size) + 0.5) - 0x3f000000u;
-    var half = select(min(nearest, vec4<u32>(0x7c00u)), small, size < vec4<u32>(0x38800000u));
-    half = select(half, vec4<u32>(0x7e00u), size > vec4<u32>(0x7f800000u));
-    half |= (bits >> vec4<u32>(16u)) & vec4<u32>(0x8000u);
-    return half.xz | (half.yw << vec2<u32>(16u));
+    let tiny = bitcast<vec4<u32>>(bitcast<vec4<f32>>(size) + 0.5) - 0x3f000000u;
+    var word = select(min(nearest, vec4<u32>(0x7c00u)), tiny, size < vec4<u32>(0x38800000u));
+    word = select(word, vec4<u32>(0x7e00u), size > vec4<u32>(0x7f800000u));
+    word |= (bits >> vec4<u32>(16u)) & vec4<u32>(0x8000u);
+    return word.xz | (word.yw << vec2<u32>(16u));
 }
 
 fn wide2_f16(w: u32) -> vec2<f32> {
