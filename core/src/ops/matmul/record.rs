@@ -1,62 +1,12 @@
 //! From a product to dispatches: slices, chains of additions, rows.
 
 use super::tile::{self, scratch_len};
-use super::{Class, Form, LONGEST_SUM, Layout, Low, Matmul, Matrix, Output, PARTS, Part, Tile, finish, kernel};
-use crate::gpu::{Grid, PlanBuilder, Tensor, params};
+use super::{
+    Class, Form, LONGEST_SUM, Layout, Low, Matmul, Matrix, Output, PARTS, Params, Part, Tile, finish, finish_params,
+    kernel,
+};
+use crate::gpu::{Grid, PlanBuilder, Tensor};
 use crate::ops::ITEMS;
-
-params! {
-    m: u32,
-    n: u32,
-    k: u32,
-    lda: u32,
-    ldb: u32,
-    ldc: u32,
-    a_offset: u32,
-    b_offset: u32,
-    c_offset: u32,
-    slice_steps: u32,
-    slice_stride: u32,
-    alpha: f32,
-    low_k: u32,
-    low_lda: u32,
-    low_ldb: u32,
-    low_a_offset: u32,
-    low_b_offset: u32,
-    parts: u32,
-    first0: u32,
-    len0: u32,
-    start0: u32,
-    first1: u32,
-    len1: u32,
-    start1: u32,
-    first2: u32,
-    len2: u32,
-    start2: u32,
-}
-
-mod finish_params {
-    crate::gpu::params! { m: u32, n: u32, columns: u32, ldc: u32, c_offset: u32, slices: u32, slice_stride: u32, alpha: f32 }
-
-    /// `slices` of `m` rows of `columns` vectors, `slice_stride` vectors from one to the next, become C.
-    pub(super) fn new(
-        product: &super::Matmul,
-        columns: u32,
-        slices: u32,
-        slice_stride: u32,
-    ) -> impl crate::gpu::Params + use<> {
-        Params {
-            m: product.m,
-            n: product.n,
-            columns,
-            ldc: product.c.stride,
-            c_offset: product.c.offset,
-            slices,
-            slice_stride,
-            alpha: product.alpha,
-        }
-    }
-}
 
 impl<'a> Matmul<'a> {
     /// Add the product to a plan.
