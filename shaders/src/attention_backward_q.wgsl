@@ -17,6 +17,7 @@ struct Params {
     dv_offset: u32,
     delta_offset: u32,
     scale: f32,
+    first_head: u32, // of this dispatch
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<uniform> rows: u32; // R
@@ -30,7 +31,7 @@ struct Params {
 
 @compute @workgroup_size($WIDTH$)
 fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let h = tile.x;
+    let h = p.first_head + tile.x;
     let k_at = p.k_offset + h / p.group * $V$u;
     let v_at = p.v_offset + h / p.group * $V$u;
     let i$a = (tile.y * $A$u + $au) * $WIDTH$u + lane;

@@ -17,6 +17,7 @@ struct Params {
     dv_offset: u32,
     delta_offset: u32,
     scale: f32,
+    first_head: u32, // of this dispatch
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<uniform> rows: u32; // R
@@ -33,7 +34,7 @@ var<workgroup> weights: array<vec4<f32>, 288>; // [32 queries, 8 vectors of keys
 
 @compute @workgroup_size($LANES$)
 fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let h = tile.x;
+    let h = p.first_head + tile.x;
     let i0 = tile.y * 32u;
     let mine = lane / 8u * $R$u;
     let column = lane % 8u;

@@ -27,6 +27,9 @@ fn every_form_is_valid_and_translates() {
                             output,
                             wide,
                             tile,
+                            low: None,
+                            parts: false,
+                            paired: false,
                         };
                         translate(&form, lanes);
                         count += 1;

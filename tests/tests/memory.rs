@@ -3,7 +3,7 @@
 
 use crate::activations;
 use crate::packing::{MODELS, batches, examples, gradients, methods, model, recomputing_trainer};
-use wgpu_sft::gpu::{Family, Gpu, GpuOptions, Storage};
+use wgpu_sft::gpu::{Family, Storage};
 use wgpu_sft::model::Use;
 use wgpu_sft::train::memory::{self, MemoryPlan};
 use wgpu_sft::train::{LoraConfig, Recompute, Trainer};
@@ -206,43 +206,4 @@ fn buffers_are_flat_over_300_steps() {
         }
     }
     assert!(after.iter().all(|counts| *counts == after[0]), "{after:?}");
-}
-
-/// On a kernel family for GPUs, as CPU adapters have no limit.
-#[test]
-fn a_submit_carries_no_more_than_a_quarter_of_a_second_of_work() {
-    let options = GpuOptions {
-        family: Some(Family::Tiled),
-        ..GpuOptions::default()
-    };
-    let gpu = pollster::block_on(Gpu::request(&options)).expect("an adapter");
-    let examples = examples(MODELS[0]);
-    let model = golden_model(&gpu, MODELS[0], Use::Trained);
-    let mut trainer = recomputing_trainer(model, 256, Recompute::Off);
-    let step = batches(&examples, &[&[0, 1], &[2]]);
-    let start = state(&trainer);
-    let mut submits = |speed: f64| {
-        gpu.set_speed(speed);
-        trainer.restore(0, |name| Ok(start[name].clone())).expect("a state");
-        let before = (gpu.submitted().submits(), gpu.submitted().dispatches());
-        trainer.submit(&step).expect("a step");
-        let after = (gpu.submitted().submits(), gpu.submitted().dispatches());
-        let metrics = pollster::block_on(trainer.metrics()).expect("metrics");
-        (after.0 - before.0, after.1 - before.1, metrics, state(&trainer))
-    };
-    let (few, dispatches, metrics, want) = submits(1e18);
-    // Two micro-batches and the update, and what is read back.
-    assert_eq!(few, 4, "at once");
-    let whole = metrics.work;
-    for (share, least) in [(0.25, 4), (0.05, 20)] {
-        // At a speed of which a submit's quarter of a second is this share of the step.
-        let (n, _, _, got) = submits(whole as f64 * share * 4.0);
-        assert!(n >= least && n < dispatches, "{n} submits of {share} of the step");
-        assert!(got == want, "how a step is submitted changed it");
-    }
-    let (most, _, _, _) = submits(1.0);
-    assert!(most >= dispatches, "{most} submits of {dispatches} dispatches");
-    for nonsense in [f64::NAN, 0.0, -1.0, f64::INFINITY] {
-        assert_eq!(submits(nonsense).0, most, "{nonsense}");
-    }
 }

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::mem::offset_of;
 use std::path::{Path, PathBuf};
-use wgpu_sft::gpu::{Access, Family, Kernel, Scalars, Storage, bindings, param_fields};
-use wgpu_sft::ops::matmul::{Form, Layout, Output, Tile};
-use wgpu_sft::{check, ops};
+use wgpu_sft::check;
+use wgpu_sft::gpu::{Access, Family, Kernel, Scalars, bindings, param_fields};
+
+use crate::forms::expansions;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -30,78 +31,6 @@ fn files(folder: &str, ending: &str) -> BTreeMap<String, String> {
 
 fn shaders() -> BTreeMap<String, String> {
     files("shaders/src", "wgsl")
-}
-
-const FAMILIES: [Family; 5] = [
-    Family::Tiled,
-    Family::Subgroup(4),
-    Family::Subgroup(8),
-    Family::Subgroup(16),
-    Family::Register,
-];
-
-const OUTPUTS: [Output; 6] = [
-    Output::Slices,
-    Output::Write,
-    Output::Accumulate,
-    Output::Bias,
-    Output::Add,
-    Output::BiasAdd,
-];
-
-/// The kernels of a template: every form that a plan can ask for, or a telling sample of head sizes.
-fn expansions(stem: &str, text: &str) -> Vec<(Family, Kernel)> {
-    // Labels and templates are constants of the program: these few are made so.
-    let leak = |s: &str| -> &'static str { s.to_owned().leak() };
-    if base(stem) != "matmul" {
-        let (stem, text) = (leak(stem), leak(text));
-        if stem.ends_with("_tiled") {
-            return [8, 24, 64, 80, 96, 128, 160, 192, 256]
-                .map(|size| (Family::Tiled, ops::attention::tiled::kernel(stem, text, size)))
-                .to_vec();
-        }
-        return [8, 24, 64, 80, 128, 256]
-            .into_iter()
-            .flat_map(|size| {
-                FAMILIES[1..]
-                    .iter()
-                    .map(move |&family| (family, ops::attention::kernel(stem, text, size, family)))
-            })
-            .collect();
-    }
-    let mut kernels = Vec::new();
-    if stem == "matmul_finish" {
-        for layout in [Layout::Nt, Layout::Tn] {
-            for &output in &OUTPUTS[1..] {
-                let forms = [false, true].map(|wide| (Family::Tiled, ops::matmul::finish(layout, output, wide)));
-                kernels.extend(forms);
-            }
-        }
-        return kernels;
-    }
-    for family in FAMILIES {
-        for tile in Tile::all(family) {
-            for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
-                for storage in [Storage::F32, Storage::Bf16, Storage::F16] {
-                    // Only GPUs cut contractions.
-                    let outputs = &OUTPUTS[usize::from(family != Family::Tiled)..];
-                    for &output in outputs {
-                        for wide in 0..8 {
-                            let form = Form {
-                                layout,
-                                storage,
-                                output,
-                                wide: [1, 2, 4].map(|bit| wide & bit != 0),
-                                tile,
-                            };
-                            kernels.push((family, ops::matmul::kernel(&form)));
-                        }
-                    }
-                }
-            }
-        }
-    }
-    kernels
 }
 
 /// `override` constants that are 0 or 1, whichever the caller asks for.
@@ -398,7 +327,7 @@ fn no_word_is_reserved_and_no_extension_is_asked_for() {
 }
 
 /// A shader's stem without the suffix that says which part of its operation it is.
-fn base(stem: &str) -> &str {
+pub fn base(stem: &str) -> &str {
     let cut = ["_backward", "_delta", "_finish", "_tiled"]
         .iter()
         .filter_map(|suffix| stem.find(suffix))

@@ -138,7 +138,7 @@ impl Job {
         let (memory, submitted) = (gpu.memory().clone(), gpu.submitted().clone());
         let allocations = memory.allocations();
 
-        if !gpu.family().is_cpu() {
+        if gpu.bounds_submits() {
             // As training does: how much a submit carries follows from how long a step takes, which the first does not tell.
             let begun = now();
             trainer.submit(&batch)?;

@@ -88,7 +88,7 @@ pub(super) async fn matmul<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
 }
 
 /// Dense rows of `width` at `offset`, each `slack` longer; what lies between is NaN, so that reading it shows.
-fn spread(dense: &[f64], width: usize, (slack, offset): (usize, usize)) -> Vec<f64> {
+pub(super) fn spread(dense: &[f64], width: usize, (slack, offset): (usize, usize)) -> Vec<f64> {
     let mut out = vec![f64::NAN; offset];
     for row in dense.chunks(width) {
         out.extend_from_slice(row);
@@ -154,6 +154,9 @@ async fn case<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>, shape: &Shape, ti
         output,
         bias: gbias.as_ref(),
         add: gadd.as_ref(),
+        hidden: None,
+        low: None,
+        parts: &[],
     };
     bench
         .run(tokens(batch), Scalars::default(), |plan| {

@@ -4,6 +4,7 @@
 //! Outputs start as NaN, so that a number that was never written shows; sizes are distinct and awkward; constants matter.
 
 mod attention;
+mod fused;
 mod matmul;
 mod rows;
 mod update;
@@ -66,7 +67,10 @@ pub async fn run(gpu: &Gpu, filter: Option<&str>, on_case: impl FnMut(&CaseResul
             "gather" => rows::gather(&mut bench).await?,
             "gradient_norm" => update::gradient_norm(&mut bench).await?,
             "loss_sum" => update::loss_sum(&mut bench).await?,
-            "matmul" => matmul::matmul(&mut bench).await?,
+            "matmul" => {
+                matmul::matmul(&mut bench).await?;
+                fused::cases(&mut bench).await?;
+            }
             "rmsnorm" => rows::rmsnorm(&mut bench).await?,
             "rope" => rows::rope(&mut bench).await?,
             "swiglu" => rows::swiglu(&mut bench).await?,

@@ -45,6 +45,9 @@ pub struct GpuOptions {
 /// Operations a second that a GPU is trusted with before any were measured: those of a slow integrated one.
 const FIRST_SPEED: f64 = 1e11;
 
+/// Operations of the largest dispatch. A fast GPU has enough workgroups in so many to be busy.
+const LARGEST_DISPATCH: u64 = 10_000_000_000;
+
 /// Seconds of work that one submit may carry, so that watchdogs stay asleep and a desktop usable.
 const SECONDS_PER_SUBMIT: f64 = 0.25;
 
@@ -244,25 +247,48 @@ impl Gpu {
         &self.inner.info
     }
 
+    /// Whether this crate may wait for the device: natively, on a device of its own.
+    pub(crate) fn may_block(&self) -> bool {
+        self.inner.may_block && !self.is_web()
+    }
+
     /// The kernel family in use.
     pub fn family(&self) -> Family {
         self.inner.family
     }
 
+    fn is_web(&self) -> bool {
+        self.inner.info.backend == wgpu::Backend::BrowserWebGpu
+    }
+
     /// Tell how fast plans ran: [`Plan::work`] over the seconds it took. From then on a submit carries at most a quarter of a
-    /// second of work at that speed. What is no positive number is ignored. CPU adapters have no watchdog, and no limit.
+    /// second of work at that speed. What is no positive number is ignored.
     pub fn set_speed(&self, operations_per_second: f64) {
         if operations_per_second.is_finite() && operations_per_second > 0.0 {
             self.inner.speed.store(operations_per_second.to_bits(), Relaxed);
         }
     }
 
+    /// Whether submits are bounded: not natively on CPU adapters, which have no watchdog.
+    pub(crate) fn bounds_submits(&self) -> bool {
+        !self.family().is_cpu() || self.is_web()
+    }
+
     /// Operations that one submit may carry.
     fn work_per_submit(&self) -> u64 {
-        if self.family().is_cpu() {
+        if !self.bounds_submits() {
             return u64::MAX;
         }
         (f64::from_bits(self.inner.speed.load(Relaxed)) * SECONDS_PER_SUBMIT) as u64
+    }
+
+    /// Operations that one dispatch of a plan that is now recorded may carry: what GPUs of 40 GFLOP/s do in a quarter of a second,
+    /// or less on a device that is known to be slower.
+    pub(crate) fn work_per_dispatch(&self) -> u64 {
+        if !self.bounds_submits() {
+            return u64::MAX;
+        }
+        self.work_per_submit().min(LARGEST_DISPATCH)
     }
 
     /// Whether shaders keep the run-time checks.

@@ -61,10 +61,10 @@ impl Rows {
 
     /// Rows `start..start + len` of these only.
     pub fn chunk(self, start: u32, len: u32) -> Self {
-        assert!(self.times == 1 && self.start == 0, "a chunk is taken first");
+        assert!(self.times == 1, "a chunk is taken first");
         Self {
-            start,
-            len: len.min(self.len),
+            start: self.start + start,
+            len: len.min(self.len.saturating_sub(start)),
             ..self
         }
     }
@@ -99,12 +99,14 @@ impl Rows {
 pub enum Grid {
     /// One workgroup for this many rows, folded into two dimensions when there are more than 65,535.
     Linear(u32),
-    /// `x` workgroups across, one down for so many rows.
+    /// `x` workgroups across, one down for so many rows, `z` layers.
     Tiles {
         /// Workgroups across.
         x: u32,
         /// Rows for one workgroup down.
         rows: u32,
+        /// Layers.
+        z: u32,
     },
     /// One workgroup across for so many rows, `y` down: workgroups that run one after another take neighbouring rows.
     Rows {
@@ -112,6 +114,8 @@ pub enum Grid {
         rows: u32,
         /// Workgroups down.
         y: u32,
+        /// Layers.
+        z: u32,
     },
     /// The same whatever the rows.
     Fixed([u32; 3]),
@@ -126,8 +130,8 @@ impl Grid {
                 let x = groups.min(65_535);
                 [x, groups.div_ceil(x), 1]
             }
-            Self::Tiles { x, rows: per_group } => [x, rows.div_ceil(per_group), 1],
-            Self::Rows { rows: per_group, y } => [rows.div_ceil(per_group), y, 1],
+            Self::Tiles { x, rows: per_group, z } => [x, rows.div_ceil(per_group), z],
+            Self::Rows { rows: per_group, y, z } => [rows.div_ceil(per_group), y, z],
             Self::Fixed(groups) => groups,
         }
     }

@@ -5,6 +5,7 @@ use super::weights::{Flat, Part, Weight, WeightSpec};
 use super::{Block, Model};
 use crate::formats::peft::{AdapterConfig, LinearModule, LoraPair};
 use crate::gpu::Tensor;
+use crate::ops::matmul;
 use crate::random::{Stream, block as draw, uniform};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -37,7 +38,7 @@ impl Model {
         }
         let rank = (config.r as u32).next_multiple_of(4);
         let modules = config.modules(&self.config)?;
-        // Specs of every layer that has an adapted module, A then its Bs, in the order of the forward pass.
+        // Specs of every layer that has an adapted module, its As then its Bs, in the order of the forward pass.
         let mut specs = Vec::new();
         for linear in self.blocks.iter().flat_map(Block::linears) {
             let adapted: Vec<&Part> = adapted(linear, &modules).collect();
@@ -54,11 +55,16 @@ impl Model {
                 columns: linear.inputs(),
                 matrix: true,
             });
-            specs.extend(adapted.iter().map(|p| WeightSpec {
-                parts: vec![part(path(p).to_owned(), 0, p.rows)],
+            let mut first = 0;
+            let below = |p: &&Part| {
+                first += p.rows;
+                part(path(p).to_owned(), first - p.rows, p.rows)
+            };
+            specs.push(WeightSpec {
+                parts: adapted.iter().map(below).collect(),
                 columns: rank,
                 matrix: true,
-            }));
+            });
         }
         let sizes: Vec<_> = specs.iter().map(|s| (s.numbers(), true)).collect();
         let flat = Flat::new(&self.gpu, &sizes, self.gpu.max_buffer());
@@ -78,19 +84,23 @@ impl Model {
                     slot: Some(slot),
                 }
             };
-            let a = next();
-            let place = |first| {
+            let (a, b) = (next(), next());
+            let place = |(first, part): (u32, &Part)| {
                 site += 1;
                 LoraModule {
-                    b: next(),
-                    first,
+                    part: matmul::Part {
+                        first,
+                        len: part.rows,
+                        start: part.first,
+                    },
                     site: site - 1,
                 }
             };
-            let modules = firsts.into_iter().map(place).collect();
+            let modules = firsts.into_iter().zip(&b.spec.parts).map(place).collect();
             let (scale, dropout) = (config.scale() as f32, config.lora_dropout as f32);
             loras.push(Some(Lora {
                 a,
+                b,
                 modules,
                 rank,
                 scale,
@@ -159,7 +169,7 @@ impl Model {
             let j = lora.a.spec.parts.iter().position(|p| p.name == path)?;
             match which {
                 "lora_A" => Some(Matrix::A(&lora.a, j)),
-                "lora_B" => Some(Matrix::B(&lora.modules[j].b)),
+                "lora_B" => Some(Matrix::B(&lora.b, j)),
                 _ => None,
             }
         })
@@ -170,10 +180,10 @@ impl Model {
         let r = self.adapter.as_ref().map_or(0, |a| a.r);
         let mut names = Vec::new();
         for lora in self.loras() {
-            for (part, module) in lora.a.spec.parts.iter().zip(&lora.modules) {
+            for (part, b) in lora.a.spec.parts.iter().zip(&lora.b.spec.parts) {
                 let name = |which| format!("base_model.model.{}.lora_{which}.weight", part.name);
                 names.push((name("A"), vec![r, lora.a.spec.columns as usize]));
-                names.push((name("B"), vec![module.b.spec.rows() as usize, r]));
+                names.push((name("B"), vec![b.rows as usize, r]));
             }
         }
         names
@@ -190,8 +200,9 @@ impl Model {
                 let len = config.r as u64 * u64::from(a.spec.columns);
                 self.gpu.read(&flat.of(buffers, a).slice(first, len)).await
             }
-            Matrix::B(b) => {
-                let padded = self.gpu.read(&flat.of(buffers, b)).await?;
+            Matrix::B(b, j) => {
+                let (first, len) = b.range(&b.spec.parts[j]);
+                let padded = self.gpu.read(&flat.of(buffers, b).slice(first, len)).await?;
                 Ok(padded
                     .chunks(b.spec.columns as usize)
                     .flat_map(|row| &row[..config.r])
@@ -209,7 +220,7 @@ impl Model {
         let wanted = config.r
             * match matrix {
                 Matrix::A(a, _) => a.spec.columns as usize,
-                Matrix::B(b) => b.spec.rows() as usize,
+                Matrix::B(b, j) => b.spec.parts[j].rows as usize,
             };
         if numbers.len() != wanted {
             return Err(Error::weights(
@@ -223,13 +234,14 @@ impl Model {
                 self.gpu
                     .write_pieces(&flat.of(buffers, a), start, bytemuck::cast_slice(numbers))
             }
-            Matrix::B(b) => {
-                let mut padded = vec![0.0; b.spec.numbers() as usize];
+            Matrix::B(b, j) => {
+                let (first, len) = b.range(&b.spec.parts[j]);
+                let mut padded = vec![0.0; len as usize];
                 for (row, source) in padded.chunks_mut(b.spec.columns as usize).zip(numbers.chunks(config.r)) {
                     row[..config.r].copy_from_slice(source);
                 }
                 self.gpu
-                    .write_pieces(&flat.of(buffers, b), 0, bytemuck::cast_slice(&padded))
+                    .write_pieces(&flat.of(buffers, b), first * 4, bytemuck::cast_slice(&padded))
             }
         }
     }
@@ -240,7 +252,8 @@ impl Model {
 enum Matrix<'a> {
     /// Module `.1` of the `A`s that lie one below the other.
     A(&'a Weight, usize),
-    B(&'a Weight),
+    /// Of the `B`s.
+    B(&'a Weight, usize),
 }
 
 /// The path of the module whose weight this is.

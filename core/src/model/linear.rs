@@ -3,8 +3,8 @@
 use super::weights::Weight;
 use crate::gpu::{PlanBuilder, Rows, Tensor};
 use crate::ops::embedding::{chunk_rows, chunks};
-use crate::ops::matmul::{Layout, Matmul, Matrix, Output};
-use crate::ops::{column_sum, dropout, rmsnorm::Place};
+use crate::ops::matmul::{Layout, Low, Matmul, Matrix, Output, Part};
+use crate::ops::{column_sum, dropout, rmsnorm::Place, swiglu};
 
 /// A linear layer's weights, and the adapter on it.
 #[derive(Debug, Clone)]
@@ -17,12 +17,14 @@ pub struct Linear {
     pub lora: Option<Lora>,
 }
 
-/// The adapter of one linear layer: an `A` for each adapted module one below the other, a `B` each.
+/// The adapter of one linear layer: an `A` and a `B` for each adapted module, each one below the other.
 #[derive(Debug, Clone)]
 pub struct Lora {
     /// `[modules · rank, in]`.
     pub a: Weight,
-    /// One for each adapted module.
+    /// `[outputs of the modules, rank]`.
+    pub b: Weight,
+    /// What is particular to each adapted module.
     pub modules: Vec<LoraModule>,
     /// Rank, rounded up to a multiple of 4; the rows and columns added are zero and stay so.
     pub rank: u32,
@@ -35,10 +37,8 @@ pub struct Lora {
 /// One adapted module of a linear layer.
 #[derive(Debug, Clone)]
 pub struct LoraModule {
-    /// `[out of the module, rank]`.
-    pub b: Weight,
-    /// The module's first output.
-    pub first: u32,
+    /// Where its outputs are, and its rows of `b`.
+    pub part: Part,
     /// What keys its dropout.
     pub site: u32,
 }
@@ -59,7 +59,7 @@ pub struct Context<'a> {
     pub dropped: Option<&'a [Tensor; 2]>,
     /// Scratch of [`column_sum`].
     pub sums: Option<&'a Tensor>,
-    /// `[R, most modules · rank]`: the gradient of `x·Aᵀ`.
+    /// `[R, most modules · rank]`: the gradient of `x·Aᵀ` times the scale.
     pub d_low: Option<&'a Tensor>,
 }
 
@@ -71,6 +71,10 @@ impl Lora {
 
     fn drops(&self, context: &Context) -> bool {
         context.training && self.dropout > 0.0
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        self.modules.iter().map(|module| module.part).collect()
     }
 
     /// The input as module `module` sees it.
@@ -86,6 +90,32 @@ impl Lora {
         let at = (module.site, self.dropout);
         dropout::apply(plan, context.tokens, context.keys, at, x, dropped, width, false);
         dropped.clone()
+    }
+
+    /// Writes `low = s·dropout(x)·Aᵀ`.
+    fn record_low(&self, plan: &mut PlanBuilder, context: &Context, x: &Tensor, low: &Tensor) {
+        let (inputs, width, rank) = (self.a.spec.columns, self.low_width(), self.rank);
+        let record = |plan: &mut PlanBuilder, x: &Tensor, first: u32, n: u32| {
+            let a = Matrix {
+                offset: first * inputs,
+                ..Matrix::new(&self.a.tensor, inputs)
+            };
+            let operands = (Matrix::new(x, inputs), a, Matrix::new(low, width).column(first));
+            let rows = (context.tokens, context.capacity);
+            let product = Matmul::new(Layout::Nt, operands, (0, n, inputs), rows, Output::Write);
+            Matmul {
+                alpha: self.scale,
+                ..product
+            }
+            .record(plan);
+        };
+        if !self.drops(context) {
+            return record(plan, x, 0, width);
+        }
+        for (j, module) in self.modules.iter().enumerate() {
+            let dropped = self.dropped(plan, context, x, inputs, module);
+            record(plan, &dropped, j as u32 * rank, rank);
+        }
     }
 }
 
@@ -112,78 +142,80 @@ impl Linear {
             .collect()
     }
 
-    /// Writes `y [R, out]`, plus `residual` where given; `low [R, modules·rank]` keeps `x·Aᵀ` for the backward pass.
+    /// Writes `y [R, out]`, plus `residual` where given; `low [R, modules·rank]` keeps `s·x·Aᵀ` for the backward pass. Where
+    /// `hidden [R, out / 2]` is given, it becomes `silu(gate)·up` of the gates and ups that `y` is.
     pub fn forward(
         &self,
         plan: &mut PlanBuilder,
         context: &Context,
         x: &Tensor,
-        y: &Tensor,
+        (y, hidden): (&Tensor, Option<&Tensor>),
         residual: Option<&Tensor>,
         low: Option<&Tensor>,
     ) {
         let (inputs, outputs) = (self.inputs(), self.outputs());
         let rows = (context.tokens, context.capacity);
+        let adapter = self.lora.as_ref().zip(low);
+        if let Some((lora, low)) = adapter {
+            lora.record_low(plan, context, x, low);
+        }
+        let (fuses, chunks) = (Matmul::fuses(plan.gpu().family()), self.chunks(plan));
+        let paired = hidden.filter(|_| fuses && self.bias.is_none() && chunks.len() == 1);
         let output = match (&self.bias, residual) {
+            _ if paired.is_some() => Output::Swiglu,
             (None, None) => Output::Write,
             (Some(_), None) => Output::Bias,
             (None, Some(_)) => Output::Add,
             (Some(_), Some(_)) => Output::BiasAdd,
         };
-        for (first, count, weight) in self.chunks(plan) {
-            let c = Matrix::new(y, outputs).column(first);
+        for (first, count, weight) in &chunks {
+            let c = Matrix::new(y, outputs).column(*first);
             let bias = self
                 .bias
                 .as_ref()
-                .map(|b| b.tensor.slice(u64::from(first), u64::from(count)));
+                .map(|b| b.tensor.slice(u64::from(*first), u64::from(*count)));
+            let parts = match adapter {
+                Some((lora, _)) => within(&lora.parts(), *first, *count),
+                None => Vec::new(),
+            };
+            let low = adapter.filter(|_| !parts.is_empty()).map(|(lora, low)| Low {
+                a: Matrix::new(low, lora.low_width()),
+                b: Matrix::new(&lora.b.tensor, lora.rank),
+                k: lora.rank,
+                parts: &parts,
+            });
             Matmul {
                 bias: bias.as_ref(),
                 add: residual,
+                hidden: paired,
+                low: low.filter(|_| fuses),
                 ..Matmul::new(
                     Layout::Nt,
-                    (Matrix::new(x, inputs), Matrix::new(&weight, inputs), c),
-                    (0, count, inputs),
+                    (Matrix::new(x, inputs), Matrix::new(weight, inputs), c),
+                    (0, *count, inputs),
                     rows,
                     output,
                 )
             }
             .record(plan);
         }
-        let (Some(lora), Some(low)) = (&self.lora, low) else {
-            return;
-        };
-        let (width, rank) = (lora.low_width(), lora.rank);
-        if lora.drops(context) {
-            for (j, module) in lora.modules.iter().enumerate() {
-                let dropped = lora.dropped(plan, context, x, inputs, module);
-                let a = Matrix {
-                    offset: j as u32 * rank * inputs,
-                    ..Matrix::new(&lora.a.tensor, inputs)
+        if let (Some((lora, low)), false) = (adapter, fuses) {
+            for (j, Part { first, len, start }) in lora.parts().into_iter().enumerate() {
+                let a = Matrix::new(low, lora.low_width()).column(j as u32 * lora.rank);
+                let b = Matrix {
+                    offset: start * lora.rank,
+                    ..Matrix::new(&lora.b.tensor, lora.rank)
                 };
-                let c = Matrix::new(low, width).column(j as u32 * rank);
-                let operands = (Matrix::new(&dropped, inputs), a, c);
-                Matmul::new(Layout::Nt, operands, (0, rank, inputs), rows, Output::Write).record(plan);
+                let operands = (a, b, Matrix::new(y, outputs).column(first));
+                Matmul::new(Layout::Nt, operands, (0, len, lora.rank), rows, Output::Accumulate).record(plan);
             }
-        } else {
-            let a = Matrix::new(&lora.a.tensor, inputs);
-            let operands = (Matrix::new(x, inputs), a, Matrix::new(low, width));
-            Matmul::new(Layout::Nt, operands, (0, width, inputs), rows, Output::Write).record(plan);
         }
-        for (j, module) in lora.modules.iter().enumerate() {
-            let a = Matrix::new(low, width).column(j as u32 * rank);
-            let b = Matrix::new(&module.b.tensor, rank);
-            let c = Matrix::new(y, outputs).column(module.first);
-            let sizes = (0, module.b.spec.rows(), rank);
-            let product = Matmul::new(Layout::Nt, (a, b, c), sizes, rows, Output::Accumulate);
-            Matmul {
-                alpha: lora.scale,
-                ..product
-            }
-            .record(plan);
+        if let (Some(hidden), None) = (hidden, paired) {
+            swiglu::forward(plan, context.tokens, y, outputs / 2, hidden);
         }
     }
 
-    /// Adds to the gradients of what is trained, from the input `x` and `dy [R, out]`; writes `dx [R, in]` where asked for.
+    /// Adds to the gradients of what is trained, from the input `x` and `dy [R, out]`; writes `dx` where asked for.
     pub fn backward(
         &self,
         plan: &mut PlanBuilder,
@@ -191,121 +223,165 @@ impl Linear {
         x: &Tensor,
         dy: &Tensor,
         low: Option<&Tensor>,
-        dx: Option<&Tensor>,
+        dx: Option<Inputs>,
     ) {
         let (inputs, outputs) = (self.inputs(), self.outputs());
         let batch = (context.tokens, context.capacity);
         let gradient = |weight: &Weight| weight.slot.and_then(|slot| (context.gradient)(slot));
         let dys = Matrix::new(dy, outputs);
-        let d_weight = gradient(&self.weight);
-        for (first, count, weight) in self.chunks(plan) {
-            let dys = dys.column(first);
-            if let Some(d_weight) = &d_weight {
-                let [start, len] = [first, count].map(|rows| u64::from(rows) * u64::from(inputs));
+        let chunks = self.chunks(plan);
+        if let Some(d_weight) = gradient(&self.weight) {
+            for (first, count, _) in &chunks {
+                let [start, len] = [*first, *count].map(|rows| u64::from(rows) * u64::from(inputs));
                 let part = d_weight.slice(start, len);
-                let (b, c) = (Matrix::new(x, inputs), Matrix::new(&part, inputs));
-                Matmul::new(Layout::Tn, (dys, b, c), (count, inputs, 0), batch, Output::Accumulate).record(plan);
-            }
-            if let Some(dx) = dx {
-                let output = if first == 0 { Output::Write } else { Output::Accumulate };
-                let (b, c) = (Matrix::new(&weight, inputs), Matrix::new(dx, inputs));
-                Matmul::new(Layout::Nn, (dys, b, c), (0, inputs, count), batch, output).record(plan);
+                let operands = (dys.column(*first), Matrix::new(x, inputs), Matrix::new(&part, inputs));
+                Matmul::new(Layout::Tn, operands, (*count, inputs, 0), batch, Output::Accumulate).record(plan);
             }
         }
         if let Some(d_bias) = self.bias.as_ref().and_then(&gradient) {
             let sums = context.sums.expect("allocated where biases are trained");
-            column_sum::plain(
-                plan,
-                context.tokens,
-                (dy, Place::rows(outputs)),
-                sums,
-                &d_bias,
-                context.capacity,
-            );
+            let place = (dy, Place::rows(outputs));
+            column_sum::plain(plan, context.tokens, place, sums, &d_bias, context.capacity);
         }
-        let (Some(lora), Some(low), Some(d_low)) = (&self.lora, low, context.d_low) else {
-            return;
+        let adapter = match (&self.lora, low, context.d_low) {
+            (Some(lora), Some(low), Some(d_low)) => Some((lora, low, d_low)),
+            _ => None,
         };
-        let (width, rank) = (lora.low_width(), lora.rank);
-        for (j, module) in lora.modules.iter().enumerate() {
-            let dys = dys.column(module.first);
-            let rows = module.b.spec.rows();
-            let (b, c) = (
-                Matrix::new(&module.b.tensor, rank),
-                Matrix::new(d_low, width).column(j as u32 * rank),
-            );
-            let product = Matmul::new(Layout::Nn, (dys, b, c), (0, rank, rows), batch, Output::Write);
+        if let Some((lora, low, d_low)) = adapter {
+            let (width, rank) = (lora.low_width(), lora.rank);
+            let (parts, rows) = (&lora.parts()[..], lora.b.spec.rows());
+            let operands = (dys, Matrix::new(&lora.b.tensor, rank), Matrix::new(d_low, width));
             Matmul {
                 alpha: lora.scale,
-                ..product
+                parts,
+                ..Matmul::new(Layout::Nn, operands, (0, rank, 0), batch, Output::Write)
             }
             .record(plan);
-            if let Some(d_b) = gradient(&module.b) {
-                let b = Matrix::new(low, width).column(j as u32 * rank);
-                let product = Matmul::new(
-                    Layout::Tn,
-                    (dys, b, Matrix::new(&d_b, rank)),
-                    (rows, rank, 0),
-                    batch,
-                    Output::Accumulate,
-                );
+            if let Some(d_b) = gradient(&lora.b) {
+                let operands = (dys, Matrix::new(low, width), Matrix::new(&d_b, rank));
                 Matmul {
-                    alpha: lora.scale,
-                    ..product
+                    parts,
+                    ..Matmul::new(Layout::Tn, operands, (rows, rank, 0), batch, Output::Accumulate)
                 }
                 .record(plan);
             }
-        }
-        let d_a = gradient(&lora.a);
-        if !lora.drops(context) {
-            let d_lows = Matrix::new(d_low, width);
-            if let Some(d_a) = &d_a {
-                let (b, c) = (Matrix::new(x, inputs), Matrix::new(d_a, inputs));
-                Matmul::new(
-                    Layout::Tn,
-                    (d_lows, b, c),
-                    (width, inputs, 0),
-                    batch,
-                    Output::Accumulate,
-                )
-                .record(plan);
-            }
-            if let Some(dx) = dx {
-                let (b, c) = (Matrix::new(&lora.a.tensor, inputs), Matrix::new(dx, inputs));
-                Matmul::new(
-                    Layout::Nn,
-                    (d_lows, b, c),
-                    (0, inputs, width),
-                    batch,
-                    Output::Accumulate,
-                )
-                .record(plan);
-            }
-            return;
-        }
-        for (j, module) in lora.modules.iter().enumerate() {
-            let d_lows = Matrix::new(d_low, width).column(j as u32 * rank);
-            let offset = j as u32 * rank * inputs;
-            if let Some(d_a) = &d_a {
-                let dropped = lora.dropped(plan, context, x, inputs, module);
-                let c = Matrix {
-                    offset,
-                    ..Matrix::new(d_a, inputs)
+            if let Some(d_a) = gradient(&lora.a) {
+                let record = |plan: &mut PlanBuilder, x: &Tensor, first: u32, m: u32| {
+                    let c = Matrix {
+                        offset: first * inputs,
+                        ..Matrix::new(&d_a, inputs)
+                    };
+                    let operands = (Matrix::new(d_low, width).column(first), Matrix::new(x, inputs), c);
+                    Matmul::new(Layout::Tn, operands, (m, inputs, 0), batch, Output::Accumulate).record(plan);
                 };
-                let b = Matrix::new(&dropped, inputs);
-                Matmul::new(Layout::Tn, (d_lows, b, c), (rank, inputs, 0), batch, Output::Accumulate).record(plan);
+                if lora.drops(context) {
+                    for (j, module) in lora.modules.iter().enumerate() {
+                        let dropped = lora.dropped(plan, context, x, inputs, module);
+                        record(plan, &dropped, j as u32 * rank, rank);
+                    }
+                } else {
+                    record(plan, x, 0, width);
+                }
             }
-            if let Some(dx) = dx {
-                let [_, d_dropped] = context.dropped.expect("allocated where there is dropout");
+        }
+        let Some(dx) = dx else {
+            return;
+        };
+        // What reaches the input through `A`, all at once where no module drops its own numbers.
+        let through_a = adapter
+            .filter(|(lora, ..)| !lora.drops(context))
+            .map(|(lora, _, d_low)| Low {
+                a: Matrix::new(d_low, lora.low_width()),
+                b: Matrix::new(&lora.a.tensor, inputs),
+                k: lora.low_width(),
+                parts: &[],
+            });
+        let fuses = Matmul::fuses(plan.gpu().family());
+        let drops = adapter.is_some() && through_a.is_none();
+        let whole = fuses && !drops && chunks.len() == 1 && Matmul::is_one_chain(Layout::Nn, outputs);
+        let swiglu = dx.swiglu.filter(|_| whole);
+        let (target, stride) = match swiglu {
+            Some((_, d_gate_up)) => (d_gate_up, 2 * inputs),
+            None => (dx.plain, inputs),
+        };
+        for (first, count, weight) in &chunks {
+            let operands = (
+                dys.column(*first),
+                Matrix::new(weight, inputs),
+                Matrix::new(target, stride),
+            );
+            let output = match (swiglu, *first) {
+                (Some(_), _) => Output::SwigluGradient,
+                (None, 0) => Output::Write,
+                (None, _) => Output::Accumulate,
+            };
+            Matmul {
+                add: swiglu.map(|(gate_up, _)| gate_up),
+                low: through_a.filter(|_| fuses && *first == 0),
+                ..Matmul::new(Layout::Nn, operands, (0, inputs, *count), batch, output)
+            }
+            .record(plan);
+        }
+        if let (Some(low), false) = (through_a, fuses) {
+            let operands = (low.a, low.b, Matrix::new(dx.plain, inputs));
+            Matmul::new(Layout::Nn, operands, (0, inputs, low.k), batch, Output::Accumulate).record(plan);
+        }
+        if let (Some((lora, _, d_low)), true) = (adapter, drops) {
+            let [_, d_dropped] = context.dropped.expect("allocated where there is dropout");
+            for (j, module) in lora.modules.iter().enumerate() {
+                let first = j as u32 * lora.rank;
                 let a = Matrix {
-                    offset,
+                    offset: first * inputs,
                     ..Matrix::new(&lora.a.tensor, inputs)
                 };
-                let c = Matrix::new(d_dropped, inputs);
-                Matmul::new(Layout::Nn, (d_lows, a, c), (0, inputs, rank), batch, Output::Write).record(plan);
+                let d_lows = Matrix::new(d_low, lora.low_width()).column(first);
+                let operands = (d_lows, a, Matrix::new(d_dropped, inputs));
+                Matmul::new(Layout::Nn, operands, (0, inputs, lora.rank), batch, Output::Write).record(plan);
                 let at = (module.site, lora.dropout);
-                dropout::apply(plan, context.tokens, context.keys, at, d_dropped, dx, inputs, true);
+                dropout::apply(
+                    plan,
+                    context.tokens,
+                    context.keys,
+                    at,
+                    d_dropped,
+                    dx.plain,
+                    inputs,
+                    true,
+                );
             }
         }
+        if let (Some((gate_up, d_gate_up)), None) = (dx.swiglu, swiglu) {
+            swiglu::backward(plan, context.tokens, gate_up, dx.plain, inputs, d_gate_up);
+        }
     }
+}
+
+/// Where the gradient of a linear layer's input goes.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// `[R, in]`. Not written where what follows is done at once.
+    pub plain: &'a Tensor,
+    /// Where the input is `silu(gate)·up`: gates and ups `[R, 2·in]`, and where their gradient is written.
+    pub swiglu: Option<(&'a Tensor, &'a Tensor)>,
+}
+
+impl<'a> Inputs<'a> {
+    /// The gradient alone.
+    pub fn plain(plain: &'a Tensor) -> Self {
+        Self { plain, swiglu: None }
+    }
+}
+
+/// What of these parts lies in `count` outputs from `first` on, as parts of those.
+fn within(parts: &[Part], first: u32, count: u32) -> Vec<Part> {
+    let cut = |part: &Part| {
+        let start = part.first.max(first);
+        let end = (part.first + part.len).min(first + count);
+        Part {
+            first: start.saturating_sub(first),
+            len: end.saturating_sub(start),
+            start: part.start + (start - part.first),
+        }
+    };
+    parts.iter().map(cut).collect()
 }

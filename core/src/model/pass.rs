@@ -1,7 +1,7 @@
 //! The forward and the backward pass, as lists of dispatches over one set of buffers.
 
 use super::activations::{Activations, BackwardActivations, BlockActivations, Purpose};
-use super::linear::Context;
+use super::linear::{Context, Inputs};
 use super::{Block, Model};
 use crate::gpu::{Gpu, Of, PlanBuilder, Rows, Storage, Tensor};
 use crate::ops::attention::{self, Saved, Shape};
@@ -150,7 +150,7 @@ impl Pass {
         let raw = kept.qkv_raw.as_ref().unwrap_or(&kept.qkv);
         block
             .qkv
-            .forward(plan, context, &a.normed, raw, None, kept.low[0].as_ref());
+            .forward(plan, context, &a.normed, (raw, None), None, kept.low[0].as_ref());
         let places = head_places(model);
         if let (Some(norms), Some(rstds), Some(raw)) = (&block.qk_norm, &kept.qk_rstd, &kept.qkv_raw) {
             for i in 0..2 {
@@ -169,7 +169,7 @@ impl Pass {
         self.record_down(plan, model, l, context);
     }
 
-    /// Output projection, residual, norm, gate and up.
+    /// Output projection, residual, norm, gate and up, and SwiGLU of them.
     fn record_gate_up(&self, plan: &mut PlanBuilder, model: &Model, l: usize, context: &Context) {
         let (a, kept, block, config) = (&self.activations, self.block(l), &model.blocks[l], &model.config);
         let (tokens, eps) = (context.tokens, config.rms_norm_eps as f32);
@@ -178,7 +178,7 @@ impl Pass {
             plan,
             context,
             &kept.attended,
-            &kept.middle,
+            (&kept.middle, None),
             Some(self.stream(l)),
             kept.low[1].as_ref(),
         );
@@ -192,21 +192,20 @@ impl Pass {
             normed,
             &kept.mlp_rstd,
         );
+        let outputs = (&kept.gate_up, Some(&a.hidden));
         block
             .gate_up
-            .forward(plan, context, &a.normed, &kept.gate_up, None, kept.low[2].as_ref());
+            .forward(plan, context, &a.normed, outputs, None, kept.low[2].as_ref());
     }
 
     /// The feed-forward layer's output, residual.
     fn record_down(&self, plan: &mut PlanBuilder, model: &Model, l: usize, context: &Context) {
         let (a, kept, block) = (&self.activations, self.block(l), &model.blocks[l]);
-        let width = model.config.intermediate_size as u32;
-        swiglu::forward(plan, context.tokens, &kept.gate_up, width, &a.hidden);
         block.down.forward(
             plan,
             context,
             &a.hidden,
-            self.stream(l + 1),
+            (self.stream(l + 1), None),
             Some(&kept.middle),
             kept.low[3].as_ref(),
         );
@@ -301,16 +300,21 @@ impl Pass {
             }
         };
 
-        swiglu::forward(plan, tokens, &kept.gate_up, width, &a.hidden);
+        if block.reads_inputs(context, 3) {
+            swiglu::forward(plan, tokens, &kept.gate_up, width, &a.hidden);
+        }
+        let d_hidden = Inputs {
+            plain: &d.hidden,
+            swiglu: Some((&kept.gate_up, &d.gate_up)),
+        };
         block.down.backward(
             plan,
             context,
             &a.hidden,
             &d.stream,
             kept.low[3].as_ref(),
-            Some(&d.hidden),
+            Some(d_hidden),
         );
-        swiglu::backward(plan, tokens, &kept.gate_up, &d.hidden, width, &d.gate_up);
         let middle = (&kept.middle, place);
         if block.reads_inputs(context, 2) {
             rmsnorm::forward(
@@ -329,7 +333,7 @@ impl Pass {
             &a.normed,
             &d.gate_up,
             kept.low[2].as_ref(),
-            Some(&d.normed),
+            Some(Inputs::plain(&d.normed)),
         );
         norm_weight(plan, &block.mlp_norm, (&d.normed, place), middle, &kept.mlp_rstd);
         let operands = (&d.normed, &d.stream, place);
@@ -349,7 +353,7 @@ impl Pass {
             &kept.attended,
             &d.stream,
             kept.low[1].as_ref(),
-            Some(&d.attended),
+            Some(Inputs::plain(&d.attended)),
         );
         let (shape, v) = self.attention_shape(model, kept);
         let saved = Saved {
@@ -406,7 +410,7 @@ impl Pass {
             &a.normed,
             d_qkv,
             kept.low[0].as_ref(),
-            onward.then_some(&d.normed),
+            onward.then_some(Inputs::plain(&d.normed)),
         );
         if onward {
             norm_weight(

@@ -54,7 +54,7 @@ impl Shape {
 
 params! {
     heads: u32, group: u32, q_stride: u32, q_offset: u32, k_stride: u32, k_offset: u32, v_stride: u32, v_offset: u32,
-    d_stride: u32, dq_offset: u32, dk_offset: u32, dv_offset: u32, delta_offset: u32, scale: f32,
+    d_stride: u32, dq_offset: u32, dk_offset: u32, dv_offset: u32, delta_offset: u32, scale: f32, first_head: u32,
 }
 
 impl Params {
@@ -75,6 +75,7 @@ impl Params {
             dv_offset: d.v.1 / 4,
             delta_offset,
             scale: s.scale(),
+            first_head: 0,
         }
     }
 }
@@ -175,23 +176,32 @@ fn width(family: Family) -> u32 {
     }
 }
 
-/// A pass's kernel, of its texts for CPU adapters and for GPUs, and its grid.
-fn form(
-    plan: &PlanBuilder,
-    label: &'static str,
-    texts: [&'static str; 2],
-    shape: &Shape,
-    heads: u32,
-) -> (Kernel, Grid) {
+/// Record a pass by its texts for CPU adapters and for GPUs, over this many heads at once or, where that were too much work for one
+/// dispatch, a few heads at a time.
+fn record(
+    plan: &mut PlanBuilder,
+    (label, texts): (&'static str, [&'static str; 2]),
+    (shape, heads, work): (&Shape, u32, u64),
+    params: Params,
+    tokens: Rows,
+    tensors: &[&Tensor],
+) {
     let (family, [plain, staged]) = (plan.gpu().family(), texts);
-    if !family.is_cpu() {
-        return (tiled::kernel(label, staged, shape.head_dim), tiled::grid(heads));
+    let (kernel, rows) = if family.is_cpu() {
+        let rows = own_rows(label, shape.head_dim) * width(family);
+        (kernel(label, plain, shape.head_dim, family), rows)
+    } else {
+        (tiled::kernel(label, staged, shape.head_dim), tiled::ROWS)
+    };
+    let a_head = work / u64::from(heads);
+    let at_once = plan.gpu().work_per_dispatch() / a_head.max(1);
+    let at_once = at_once.clamp(1, u64::from(heads)) as u32;
+    for first_head in (0..heads).step_by(at_once as usize) {
+        let x = at_once.min(heads - first_head);
+        let grid = Grid::Tiles { x, rows, z: 1 };
+        let params = Params { first_head, ..params };
+        plan.dispatch(&kernel, &params, tokens, grid, tensors, u64::from(x) * a_head);
     }
-    let rows = own_rows(label, shape.head_dim) * width(family);
-    (
-        kernel(label, plain, shape.head_dim, family),
-        Grid::Tiles { x: heads, rows },
-    )
 }
 
 /// Writes `o [R, H·S]` and the first `R·H` numbers of `lse`. Query `i` sees keys `range[i].0 .. range[i].1` of `k` and `v`.
@@ -204,15 +214,10 @@ pub fn forward(
     (o, lse): (&Tensor, &Tensor),
     most: u32,
 ) {
-    let (kernel, grid) = form(plan, FORWARD, [ATTENTION, ATTENTION_TILED], shape, shape.heads);
-    plan.dispatch(
-        &kernel,
-        &Params::new(shape, shape, 0),
-        tokens,
-        grid,
-        &[q, k, v, range, o, lse],
-        shape.work(most),
-    );
+    let texts = [ATTENTION, ATTENTION_TILED];
+    let work = (shape, shape.heads, shape.work(most));
+    let params = Params::new(shape, shape, 0);
+    record(plan, (FORWARD, texts), work, params, tokens, &[q, k, v, range, o, lse]);
 }
 
 /// What the backward pass reads besides queries, keys and values.
@@ -251,14 +256,15 @@ pub fn backward(
         0,
     );
 
-    let texts = [ATTENTION_BACKWARD_Q, ATTENTION_BACKWARD_Q_TILED];
-    let (queries, grid) = form(plan, BACKWARD_Q, texts, shape, shape.heads);
+    let work = 2 * shape.work(most);
     let params = Params::new(shape, d_shape, saved.delta_offset);
+    let texts = [ATTENTION_BACKWARD_Q, ATTENTION_BACKWARD_Q_TILED];
     let operands = [q, k, v, saved.keys, saved.lse, d_o, d];
-    plan.dispatch(&queries, &params, tokens, grid, &operands, 2 * shape.work(most));
+    let size = (shape, shape.heads, work);
+    record(plan, (BACKWARD_Q, texts), size, params, tokens, &operands);
 
     let texts = [ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_KV_TILED];
-    let (keys, grid) = form(plan, BACKWARD_KV, texts, shape, shape.kv_heads);
     let operands = [q, k, v, saved.queries, saved.lse, d_o, d];
-    plan.dispatch(&keys, &params, tokens, grid, &operands, 2 * shape.work(most));
+    let size = (shape, shape.kv_heads, work);
+    record(plan, (BACKWARD_KV, texts), size, params, tokens, &operands);
 }

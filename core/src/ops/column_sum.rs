@@ -62,7 +62,11 @@ fn record(
         z_offset4: z_place.offset / 4,
         block: BLOCK,
     };
-    let grid = Grid::Tiles { x: across, rows: BLOCK };
+    let grid = Grid::Tiles {
+        x: across,
+        rows: BLOCK,
+        z: 1,
+    };
     plan.dispatch(&kernel(mode, 0), &first, rows, grid, &[x, z, scale, scratch], 0);
     let second = Params {
         heads: 1,

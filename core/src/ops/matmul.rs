@@ -1,11 +1,12 @@
 //! Matrix products in the three layouts that training needs, generated for each kernel family.
 
-use crate::gpu::{Grid, PlanBuilder, Rows, Storage, Tensor, params};
+use crate::gpu::{Family, Rows, Storage, Tensor, params};
 use serde::{Deserialize, Serialize};
 
 mod blocked;
 mod cooperative;
 mod generate;
+mod record;
 mod tile;
 mod tiled;
 mod tune;
@@ -42,6 +43,10 @@ pub enum Output {
     BiasAdd,
     /// `C` holds the sums of each slice of the contraction, one slice after another: the first of two passes.
     Slices,
+    /// [`Layout::Nt`]: the product's columns are gates, then as many ups. `C` is written, and `hidden`, `silu(gate)·up`.
+    Swiglu,
+    /// The product is the gradient of `silu(gate)·up`; `C`, twice as wide, becomes that of gates and ups, which `add` holds.
+    SwigluGradient,
 }
 
 /// A row-major matrix inside a tensor.
@@ -78,6 +83,33 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// One of several modules whose outputs lie side by side and whose matrices lie one below the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Its first output among all.
+    pub first: u32,
+    /// How many outputs it has.
+    pub len: u32,
+    /// Its first row among the matrices.
+    pub start: u32,
+}
+
+/// Most parts of a product.
+pub const PARTS: usize = 3;
+
+/// A second, narrow product of the same layout that is added to the first.
+#[derive(Debug, Clone, Copy)]
+pub struct Low<'a> {
+    /// Left operand, f32: in [`Layout::Nt`] `k` columns for each part.
+    pub a: Matrix<'a>,
+    /// Right operand, f32: in [`Layout::Nt`] a row for each output of a part.
+    pub b: Matrix<'a>,
+    /// Length of its contraction.
+    pub k: u32,
+    /// [`Layout::Nt`]: which outputs it is for. Not used by [`Layout::Nn`].
+    pub parts: &'a [Part],
+}
+
 /// One product. `m`, `n`, `k` as in [`Layout`]; the dimension that the batch decides is given by `rows` and its value
 /// here is not used.
 #[derive(Debug, Clone, Copy)]
@@ -106,8 +138,16 @@ pub struct Matmul<'a> {
     pub output: Output,
     /// The bias `[n]`, where `output` asks for one.
     pub bias: Option<&'a Tensor>,
-    /// The matrix to add, where `output` asks for one.
+    /// The matrix to add, where `output` asks for one; for [`Output::SwigluGradient`] gates and ups, laid out as `C` is.
     pub add: Option<&'a Tensor>,
+    /// `[M, N / 2]`, for [`Output::Swiglu`].
+    pub hidden: Option<&'a Tensor>,
+    /// A product to add to this one.
+    pub low: Option<Low<'a>>,
+    /// Several products in one dispatch, one for each part `j`. [`Layout::Nn`]: contractions over the part's columns of `A` and
+    /// rows of `B`, whose results are columns `j·n` on of `C`; `k` is not used. [`Layout::Tn`]: of the part's columns of `A` and
+    /// columns `j·n` on of `B`, whose results are the part's rows of `C`; `m` is the rows of all.
+    pub parts: &'a [Part],
 }
 
 params! {
@@ -120,10 +160,24 @@ params! {
     a_offset: u32,
     b_offset: u32,
     c_offset: u32,
-    b_rows: u32,
     slice_steps: u32,
     slice_stride: u32,
     alpha: f32,
+    low_k: u32,
+    low_lda: u32,
+    low_ldb: u32,
+    low_a_offset: u32,
+    low_b_offset: u32,
+    parts: u32,
+    first0: u32,
+    len0: u32,
+    start0: u32,
+    first1: u32,
+    len1: u32,
+    start1: u32,
+    first2: u32,
+    len2: u32,
+    start2: u32,
 }
 
 mod finish_params {
@@ -162,6 +216,12 @@ pub struct Form {
     pub wide: [bool; 3],
     /// How the work is cut.
     pub tile: Tile,
+    /// Whether there is a second product, and whether its operands can be read four numbers at a time.
+    pub low: Option<[bool; 2]>,
+    /// Whether there is a product for each part.
+    pub parts: bool,
+    /// Whether four columns of the result are two gates and their two ups.
+    pub paired: bool,
 }
 
 /// Terms of one chain of additions in [`Layout::Nn`]: a gradient through the whole vocabulary in a single chain was 2.7e-4
@@ -191,146 +251,20 @@ impl<'a> Matmul<'a> {
             output,
             bias: None,
             add: None,
+            hidden: None,
+            low: None,
+            parts: &[],
         }
     }
 
-    /// Add the product to a plan.
-    pub fn record(&self, plan: &mut PlanBuilder) {
-        let [m, n, k] = self.sizes();
-        let class = Class::new(self.layout, self.b.tensor.storage(), [m, n, k]);
-        let tile = plan.gpu().tile(class);
-        self.record_tile(plan, tile.unwrap_or_else(|| Tile::pick(plan.gpu().family(), m, n, k)));
+    /// Whether products of a family take a second product and SwiGLU with them. Cooperative matrices round to 16 bits what is
+    /// small beside the first product, and their sums are not in the order of columns.
+    pub fn fuses(family: Family) -> bool {
+        !matches!(family, Family::Cooperative { .. })
     }
 
-    /// Rows and columns of the result and steps of the contraction, at most.
-    fn sizes(&self) -> [u32; 3] {
-        match self.layout {
-            Layout::Tn => [self.m, self.n, self.most_rows],
-            _ => [self.most_rows, self.n, self.k],
-        }
-    }
-
-    /// Add the product to a plan, cut in this way.
-    pub fn record_tile(&self, plan: &mut PlanBuilder, tile: Tile) {
-        let [slices, steps] = match tile {
-            Tile::Blocked { .. } => [1, self.sizes()[2]],
-            _ => tile::slices(self.layout, self.sizes()),
-        };
-        if slices > 1 {
-            return self.record_slices(plan, tile, [slices, steps]);
-        }
-        if self.layout != Layout::Nn || self.k <= LONGEST_SUM {
-            return self.record_piece(plan, tile, [1, steps, 0]);
-        }
-        for first in (0..self.k).step_by(LONGEST_SUM as usize) {
-            let (a, mut b) = (self.a.column(first), self.b);
-            b.offset += first * b.stride;
-            let output = if first == 0 { self.output } else { Output::Accumulate };
-            let k = LONGEST_SUM.min(self.k - first);
-            Self {
-                a,
-                b,
-                k,
-                output,
-                ..*self
-            }
-            .record_piece(plan, tile, [1, k, 0]);
-        }
-    }
-
-    /// The sums of each slice of the contraction, of so many steps, and then, in the order of the slices, their sum.
-    fn record_slices(&self, plan: &mut PlanBuilder, tile: Tile, [slices, steps]: [u32; 2]) {
-        let [m, n, _] = self.sizes();
-        let columns = n.div_ceil(4);
-        let slice = m * columns;
-        let sums = plan.scratch(scratch_len(plan.gpu().family()));
-        let piece = Matmul {
-            c: Matrix::new(&sums, 4 * columns),
-            alpha: 1.0,
-            output: Output::Slices,
-            bias: None,
-            add: None,
-            ..*self
-        };
-        piece.record_piece(plan, tile, [slices, steps, 4 * slice]);
-
-        let params = finish_params::new(self, columns, slices, slice);
-        let (rows, grid) = match self.layout {
-            Layout::Tn => (self.rows, Grid::Fixed([slice.div_ceil(64), 1, 1])),
-            _ => (self.rows.times(columns), super::ITEMS),
-        };
-        let kernel = finish(self.layout, self.output, self.c_wide());
-        let mut tensors = vec![&sums, self.c.tensor];
-        tensors.extend(self.bias);
-        tensors.extend(self.add);
-        plan.dispatch(&kernel, &params, rows, grid, &tensors, 0);
-    }
-
-    fn c_wide(&self) -> bool {
-        self.c.aligned() && self.n.is_multiple_of(4)
-    }
-
-    /// One dispatch; `slices` of so many steps each, their results so many numbers apart.
-    fn record_piece(&self, plan: &mut PlanBuilder, tile: Tile, [slices, slice_steps, slice_stride]: [u32; 3]) {
-        let inner = |wide: bool, extent: u32| wide && extent.is_multiple_of(4);
-        let a_wide = match self.layout {
-            // The last vector of a row of A may reach into the row's padding: those rows of C are not stored.
-            Layout::Tn => self.a.aligned() && self.m.next_multiple_of(4) + self.a.offset <= self.a.stride,
-            _ => inner(self.a.aligned(), self.k),
-        };
-        let b_wide = inner(
-            self.b.aligned(),
-            if self.layout == Layout::Nt { self.k } else { self.n },
-        );
-        let c_wide = self.c_wide();
-        let form = Form {
-            layout: self.layout,
-            storage: self.b.tensor.storage(),
-            output: self.output,
-            wide: [a_wide, b_wide, c_wide],
-            tile,
-        };
-        let params = Params {
-            m: self.m,
-            n: self.n,
-            k: self.k,
-            lda: self.a.stride,
-            ldb: self.b.stride,
-            ldc: self.c.stride,
-            a_offset: self.a.offset,
-            b_offset: self.b.offset,
-            c_offset: self.c.offset,
-            b_rows: if self.layout == Layout::Nt { self.n } else { self.k },
-            slice_steps,
-            slice_stride,
-            alpha: self.alpha,
-        };
-        let [down, across] = tile.block();
-        let columns = self.n.div_ceil(across);
-        let grid = match (self.layout, tile) {
-            // A CPU runs workgroups one after another: those that share columns of B come together, while B is in its cache.
-            (Layout::Tn, Tile::Blocked { .. }) => Grid::Fixed([self.m.div_ceil(down), columns, 1]),
-            (_, Tile::Blocked { .. }) => Grid::Rows { rows: down, y: columns },
-            (Layout::Tn, _) => Grid::Fixed([columns * slices, self.m.div_ceil(down), 1]),
-            _ => Grid::Tiles {
-                x: columns * slices,
-                rows: down,
-            },
-        };
-        let work = 2 * [
-            self.n,
-            if self.layout == Layout::Tn { self.m } else { self.k },
-            self.most_rows,
-        ]
-        .iter()
-        .map(|&d| u64::from(d))
-        .product::<u64>();
-        let mut tensors = vec![self.a.tensor, self.b.tensor, self.c.tensor];
-        tensors.extend(self.bias);
-        tensors.extend(self.add);
-        let mut kernel = kernel(&form);
-        let inner = if self.layout == Layout::Tn { self.m } else { self.k };
-        kernel.label += &format!(" {}x{inner}", self.n);
-        plan.dispatch(&kernel, &params, self.rows, grid, &tensors, work);
+    /// Whether the contraction is one chain of additions, so that what is made of the whole sum can be made at once.
+    pub fn is_one_chain(layout: Layout, k: u32) -> bool {
+        layout != Layout::Nn || k <= LONGEST_SUM
     }
 }

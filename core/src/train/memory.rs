@@ -94,7 +94,8 @@ pub fn plan(
                 let here: Vec<_> = of(i).filter(|m| m.path.starts_with(&prefix)).collect();
                 if let Some(first) = here.first() {
                     sizes.push((here.len() as u64 * rank * first.in_features as u64, true));
-                    sizes.extend(here.iter().map(|m| (m.out_features as u64 * rank, true)));
+                    let outputs: u64 = here.iter().map(|m| m.out_features as u64).sum();
+                    sizes.push((outputs * rank, true));
                 }
             }
         }

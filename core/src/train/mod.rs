@@ -5,6 +5,7 @@ mod config;
 pub mod memory;
 pub mod schedule;
 mod trainer;
+mod window;
 pub mod work;
 
 pub use config::{LINEAR_MODULES, LoraConfig, Method, Recompute, TrainConfig, WeightDecayOn};

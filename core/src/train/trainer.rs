@@ -1,5 +1,6 @@
 //! The training loop's device side: one optimizer step at a time.
 
+use super::window::Window;
 use super::{Recompute, TrainConfig, WeightDecayOn, schedule};
 use crate::data::{Example, MicroBatch};
 use crate::eval::{self, EvalMetrics};
@@ -9,7 +10,7 @@ use crate::ops::{adamw, gradient_norm, loss_sum::METRICS};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 
-/// Steps that may be in flight; and micro-batches, where this crate may block until one has ended.
+/// Steps whose metrics may be on their way.
 const IN_FLIGHT: usize = 2;
 
 /// What one optimizer step did.
@@ -47,6 +48,14 @@ struct InFlight {
     metrics: StepMetrics,
 }
 
+/// A step of which some micro-batches were submitted, when there was no room for the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Begun {
+    done: usize,
+    micro_batches: usize,
+    targets: usize,
+}
+
 /// Trains a model: its adapter if it has one, else all its weights.
 pub struct Trainer {
     gpu: Gpu,
@@ -65,8 +74,8 @@ pub struct Trainer {
     eval: Plan,
     staging: Vec<Staging>,
     in_flight: VecDeque<InFlight>,
-    /// The last two micro-batches that were submitted.
-    micro_batches: VecDeque<wgpu::SubmissionIndex>,
+    window: Window,
+    begun: Option<Begun>,
     diverged: Option<u64>,
     /// Whether [`Trainer::accumulate`] has left gradients behind.
     accumulated: bool,
@@ -182,6 +191,7 @@ impl Trainer {
         let update = plan.finish().await?;
         let eval = eval::plan(&model, &pass, &eval_metrics).await?;
         let staging = (0..IN_FLIGHT).map(|_| gpu.staging(METRICS * 4)).collect();
+        let window = Window::new(&gpu);
         Ok(Self {
             warmup: schedule::warmup_steps(config.warmup_steps, total_steps)?,
             config: config.clone(),
@@ -199,7 +209,8 @@ impl Trainer {
             eval,
             staging,
             in_flight: VecDeque::new(),
-            micro_batches: VecDeque::new(),
+            window,
+            begun: None,
             diverged: None,
             accumulated: false,
         })
@@ -236,12 +247,13 @@ impl Trainer {
         self.config.learning_rate() * kind.factor(done, self.warmup, self.total_steps)
     }
 
-    /// Submit one optimizer step over these micro-batches. Returns as soon as no more than two of them are left to be done or,
-    /// on a caller's device, at once.
+    /// Submit one optimizer step over these micro-batches. Where this crate may block, returns as soon as no more than two of
+    /// them are left to be done. On a caller's device or in a browser, where there is no room for more, [`Error::Busy`] asks
+    /// to come back with the same micro-batches, once [`Trainer::ready`] says so or whenever one may have ended.
     ///
     /// # Errors
-    /// [`Error::Busy`] when two steps are in flight; [`Error::Data`] when there is no target in the step, or a micro-batch
-    /// does not fit; [`Error::Diverged`] once a step has diverged.
+    /// [`Error::Busy`] as above, or when the metrics of two steps have not been read; [`Error::Data`] when there is no target
+    /// in the step, a micro-batch does not fit, or the step was begun with others; [`Error::Diverged`] once a step has diverged.
     pub fn submit(&mut self, batches: &[MicroBatch]) -> Result<()> {
         if let Some(step) = self.diverged {
             return Err(diverged(step));
@@ -250,27 +262,52 @@ impl Trainer {
         if targets == 0 {
             return Err(Error::data(format!("step {} has no target", self.step + 1)));
         }
+        if self.staging.is_empty() {
+            return Err(Error::Busy);
+        }
+        let mut begun = Begun {
+            done: 0,
+            micro_batches: batches.len(),
+            targets,
+        };
+        if let Some(before) = self.begun.take() {
+            begun.done = before.done;
+            if begun != before {
+                self.begun = Some(before);
+                let why = format!("step {} was begun with other micro-batches", self.step + 1);
+                return Err(Error::data(why));
+            }
+        }
         if std::mem::take(&mut self.accumulated) {
             self.clear_gradients();
         }
-        let Some(staging) = self.staging.pop() else {
-            return Err(Error::Busy);
-        };
-        match self.encode(batches, targets) {
+        match self.encode(batches, &mut begun) {
             Ok(metrics) => {
+                let staging = self.staging.pop().expect("there is one");
                 let pending = self.gpu.read_start(&self.metrics, 0, METRICS * 4, staging);
                 self.clear_sums();
                 self.in_flight.push_back(InFlight { pending, metrics });
                 Ok(())
             }
+            Err(Error::Busy) => {
+                self.begun = Some(begun);
+                Err(Error::Busy)
+            }
             Err(error) => {
                 // The micro-batches before the refused one have added to them.
                 self.clear_gradients();
                 self.clear_sums();
-                self.staging.push(staging);
                 Err(error)
             }
         }
+    }
+
+    /// Wait until there is room for another micro-batch. A caller's device must be polled meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    pub async fn ready(&mut self) -> Result<()> {
+        self.window.room().await
     }
 
     /// What the next step's kernels are told.
@@ -296,11 +333,13 @@ impl Trainer {
         }
     }
 
-    fn encode(&mut self, batches: &[MicroBatch], targets: usize) -> Result<StepMetrics> {
-        let (scalars, learning_rate) = (self.scalars(targets), self.learning_rate(self.step));
+    fn encode(&mut self, batches: &[MicroBatch], begun: &mut Begun) -> Result<StepMetrics> {
+        let (scalars, learning_rate) = (self.scalars(begun.targets), self.learning_rate(self.step));
         let step = self.step + 1;
-        for batch in batches {
+        for batch in &batches[begun.done..] {
+            self.window.make_room()?;
             self.run_micro_batch(batch, &scalars)?;
+            begun.done += 1;
         }
         self.update.run(&Counts::default(), &scalars);
         self.step = step;
@@ -308,7 +347,7 @@ impl Trainer {
             step,
             loss_sum: 0.0,
             correct: 0.0,
-            targets: targets as u64,
+            targets: begun.targets as u64,
             tokens: batches.iter().map(|b| b.tokens.len() as u64).sum(),
             grad_norm: 0.0,
             learning_rate,
@@ -316,15 +355,10 @@ impl Trainer {
         })
     }
 
-    /// Submit one micro-batch, once no more than one is before it where this crate may block.
     fn run_micro_batch(&mut self, batch: &MicroBatch, scalars: &Scalars) -> Result<()> {
-        if self.micro_batches.len() >= IN_FLIGHT
-            && let Some(oldest) = self.micro_batches.pop_front()
-        {
-            self.gpu.wait("waiting for a micro-batch", Some(oldest))?;
-        }
         let counts = self.pass.upload(batch)?;
-        self.micro_batches.extend(self.micro.run(&counts, scalars));
+        let submission = self.micro.run(&counts, scalars);
+        self.window.push(self.step + 1, submission);
         Ok(())
     }
 
@@ -362,6 +396,7 @@ impl Trainer {
         let take = |bytes: &[u8]| bytemuck::pod_collect_to_vec::<u8, f32>(bytes);
         let (numbers, staging) = self.gpu.read_finish(pending, take).await?;
         self.staging.push(staging);
+        self.window.ended(metrics.step);
         if numbers[4] != 0.0 {
             let step = *self.diverged.get_or_insert(numbers[4] as u64);
             return Err(diverged(step));
@@ -423,6 +458,7 @@ impl Trainer {
             return Err(Error::data("there is no target"));
         }
         self.accumulated = true;
+        self.begun = None;
         self.clear_gradients();
         self.clear_sums();
         let scalars = Scalars {
@@ -433,6 +469,7 @@ impl Trainer {
             ..Scalars::default()
         };
         for batch in batches {
+            self.window.room().await?;
             self.run_micro_batch(batch, &scalars)?;
         }
         let sums = self.gpu.read(&self.metrics.slice(0, 2)).await?;
@@ -468,6 +505,10 @@ impl Trainer {
         // A run that diverged may go on from an earlier state.
         self.gpu.write(&self.metrics, &[0; 4 * METRICS as usize]);
         self.diverged = None;
+        if self.begun.take().is_some() {
+            self.clear_gradients();
+            self.clear_sums();
+        }
         self.step = step;
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! The forms of attention for GPUs: operands staged in workgroup memory.
 
 use super::repeat;
-use crate::gpu::{Grid, Kernel};
+use crate::gpu::Kernel;
 
 /// Queries, or keys in the gradients of keys and values, of a workgroup.
-const ROWS: u32 = 32;
+pub(super) const ROWS: u32 = 32;
 
 /// Vectors of four that a lane may keep for its rows of the result: 64 registers.
 const KEPT: u32 = 16;
@@ -52,9 +52,4 @@ pub fn kernel(label: &'static str, template: &'static str, head_dim: u32) -> Ker
         source: source.into(),
         constants: vec![],
     }
-}
-
-/// A workgroup for each tile of rows of each of so many heads.
-pub(super) fn grid(heads: u32) -> Grid {
-    Grid::Tiles { x: heads, rows: ROWS }
 }

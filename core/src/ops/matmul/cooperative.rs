@@ -1,6 +1,7 @@
 //! Products by cooperative matrices: a subgroup multiplies small f16 matrices into f32 sums. For GPUs that offer them, and
 //! only where they are asked for: A and B are rounded to f16, and what f16 cannot hold overflows or vanishes.
 
+use super::generate::Contraction;
 use super::{Layout, Matmul, Matrix, Output, Tile, tiled};
 use crate::gpu::{Counts, Family, Gpu, Of, PlanBuilder, Rows, Scalars, Storage};
 use crate::random::{Stream, block, normals};
@@ -21,10 +22,10 @@ pub(super) const ENABLE: &str = "enable f16;\nenable wgpu_cooperative_matrix;\n"
 
 /// `main` of the cooperative form. `lanes` are the narrowest and the widest that the driver may make a subgroup: a workgroup
 /// has four of the widest. Where they come narrower there are more of them: what the fifth and on compute is not used.
-pub fn main(layout: Layout, m: &str, k: &str, sliced: bool, size: u32, [narrow, wide]: [u32; 2]) -> String {
+pub fn main(product: &Contraction, sliced: bool, size: u32, [narrow, wide]: [u32; 2]) -> String {
     let (threads, subgroups) = (4 * wide, 4 * wide / narrow);
     let depth = depth(subgroups);
-    let operands = tiled::operands(layout, m, [BLOCK, BLOCK]);
+    let operands = tiled::operands(product, [BLOCK, BLOCK]);
     // Each operand is staged as its rows lie in memory.
     let pitches = operands
         .each_ref()
@@ -35,8 +36,9 @@ pub fn main(layout: Layout, m: &str, k: &str, sliced: bool, size: u32, [narrow, 
         "\nvar<workgroup> stage_a: array<f16, {length_a}>;\nvar<workgroup> stage_b: array<f16, {length_b}>;\n\
          var<workgroup> stage_c: array<f32, {room}>;\n@compute @workgroup_size({threads})\n\
          fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32, @builtin(subgroup_id) id: u32) {{\n\
-         let m0 = group.y * {BLOCK}u;\nlet mine_m = id / 2u % 2u * {half}u;\nlet mine_n = id % 2u * {half}u;\n{}",
-        tiled::steps(BLOCK, k, sliced),
+         let m0 = group.y * {BLOCK}u;\n$PART$let mine_m = id / 2u % 2u * {half}u;\nlet mine_n = id % 2u * {half}u;\n{}{}",
+        tiled::columns(BLOCK, sliced),
+        tiled::steps(product, sliced, false),
     );
     let each = half / size;
     for i in 0..each {
