@@ -1,6 +1,6 @@
 //! Cases of products that are done together: a second, narrow product, a product for each part, SwiGLU at the end.
 
-use super::{Bench, CaseResult, LOOSE, token_rows, tokens};
+use super::{Bench, CaseResult, LOOSE, STORAGES, suffix, token_rows, tokens};
 use crate::Result;
 use crate::gpu::{Scalars, Storage, Tensor};
 use crate::ops::matmul::{Layout, Low, Matmul, Matrix, Output, Part, TOLERANCE, Tile};
@@ -41,10 +41,19 @@ pub(super) async fn cases<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Re
         let [most, most_parts] = if i == 0 { [6, 3] } else { [2, 1] };
         if Matmul::fuses(bench.gpu.family()) {
             for &(sizes, low_k, parts, storage, output) in &with_low[..most] {
-                outputs(bench, sizes, (low_k, parts), storage, output, tile).await?;
+                outputs(bench, sizes, (low_k, parts), [storage, Storage::F32], output, tile).await?;
             }
             for &(sizes, low_k, output) in &backward[..most] {
-                inputs(bench, sizes, low_k, output, tile).await?;
+                inputs(bench, sizes, low_k, Storage::F32, output, tile).await?;
+            }
+            // Activations in 16 bits: where a whole contraction is made at once, and where it is cut.
+            for &kept in STORAGES[1..].iter().filter(|_| i == 0) {
+                for (sizes, low_k, parts, storage, output) in [with_low[0], with_low[1], with_low[4]] {
+                    outputs(bench, sizes, (low_k, parts), [storage, kept], output, tile).await?;
+                }
+                for (sizes, low_k, output) in [backward[1], backward[5]] {
+                    inputs(bench, sizes, low_k, kept, output, tile).await?;
+                }
             }
         }
         for &(parts, width) in &parts[..most_parts] {
@@ -65,20 +74,22 @@ async fn outputs<F: FnMut(&CaseResult)>(
     bench: &mut Bench<'_, F>,
     (m, n, k): (usize, usize, usize),
     (low_k, parts): (usize, &[Part]),
-    storage: Storage,
+    [storage, kept]: [Storage; 2],
     output: Output,
     tile: Tile,
 ) -> Result<()> {
-    let (gx, x) = draw(bench, m * k, Storage::F32);
+    let (gx, x) = draw(bench, m * k, kept);
     let (gw, w) = draw(bench, n * k, storage);
     let width = low_k * parts.len();
     let rows: usize = parts.iter().map(|part| part.len as usize).sum();
-    let (glow, low) = draw(bench, (m * width).max(4), Storage::F32);
+    let (glow, low) = draw(bench, (m * width).max(4), kept);
     let (gb, b) = draw(bench, (rows * low_k).max(4), Storage::F32);
     let (gbias, bias) = draw(bench, n, Storage::F32);
     let (gadd, add) = draw(bench, m * n, Storage::F32);
-    let (c, hidden) = (bench.nan(m * n), bench.nan(m * n / 2));
+    // Where something is added, the result is the residual stream.
     let summand = output == Output::BiasAdd;
+    let result = if summand { Storage::F32 } else { kept };
+    let (c, hidden) = (bench.nan_as(m * n, result), bench.nan_as(m * n / 2, kept));
     let matmul = Matmul {
         output,
         bias: summand.then_some(&gbias),
@@ -120,7 +131,10 @@ async fn outputs<F: FnMut(&CaseResult)>(
             }
         }
     }
-    let name = format!("matmul low Nt {storage:?} {output:?} {m}x{n}x{k} + {low_k} {tile:?}");
+    let name = format!(
+        "matmul low Nt {storage:?} {output:?} {m}x{n}x{k} + {low_k} {tile:?}{}",
+        suffix(kept)
+    );
     if output == Output::Swiglu {
         let want = swiglu::forward(&want, n / 2);
         bench.compare(format!("{name} hidden"), &hidden, &want, LOOSE).await?;
@@ -133,6 +147,7 @@ async fn inputs<F: FnMut(&CaseResult)>(
     bench: &mut Bench<'_, F>,
     (m, n, k): (usize, usize, usize),
     low_k: usize,
+    kept: Storage,
     output: Output,
     tile: Tile,
 ) -> Result<()> {
@@ -140,7 +155,7 @@ async fn inputs<F: FnMut(&CaseResult)>(
     let (gw, w) = draw(bench, n * k, Storage::F32);
     let (glow, low) = draw(bench, (m * low_k).max(4), Storage::F32);
     let (ga, a) = draw(bench, (n * low_k).max(4), Storage::F32);
-    let (ggate_up, gate_up) = draw(bench, 2 * m * n, Storage::F32);
+    let (ggate_up, gate_up) = draw(bench, 2 * m * n, kept);
     let (gstart, start) = draw(bench, m * n, Storage::F32);
     let gradient = output == Output::SwigluGradient;
     let c = match output {
@@ -181,7 +196,10 @@ async fn inputs<F: FnMut(&CaseResult)>(
         Output::SwigluGradient => want = swiglu::backward(&gate_up, &want, n),
         _ => {}
     }
-    let name = format!("matmul low Nn {output:?} {m}x{n}x{k} + {low_k} {tile:?}");
+    let name = format!(
+        "matmul low Nn {output:?} {m}x{n}x{k} + {low_k} {tile:?}{}",
+        suffix(kept)
+    );
     bench.compare(name, &c, &want, LOOSE).await
 }
 
