@@ -1,8 +1,13 @@
 //! Text to token ids and back, as the model's own `tokenizer.json` says.
 
-use serde_json::{Map, Value};
-use tokenizers::Tokenizer as Inner;
+use std::collections::HashSet;
 
+use serde_json::{Map, Value};
+use tokenizers::{
+    DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerBuilder, TokenizerImpl,
+};
+
+use super::pretokenize::{Words, check_normalizer};
 use crate::{Error, Result};
 
 /// What `tokenizer_config.json` says beside `tokenizer.json`.
@@ -83,9 +88,12 @@ fn chat_template(field: Option<&Value>) -> Result<Option<String>> {
     }
 }
 
-/// A tokenizer that never truncates and never pads.
+type Inner = TokenizerImpl<ModelWrapper, NormalizerWrapper, Words, PostProcessorWrapper, DecoderWrapper>;
+
+/// A tokenizer that never truncates, never pads and never stops before the text's end.
 pub struct Tokenizer {
     inner: Inner,
+    special: HashSet<u32>,
     config: TokenizerConfig,
     bos: Option<u32>,
     eos: Option<u32>,
@@ -102,9 +110,23 @@ impl Tokenizer {
     /// [`Error::Config`] when the bytes are not a tokenizer, or a token of `config` is not in its vocabulary.
     pub fn from_json(tokenizer_json: &[u8], config: TokenizerConfig) -> Result<Self> {
         let broken = |e: tokenizers::Error| Error::config("tokenizer.json", e.to_string());
-        let mut inner = Inner::from_bytes(tokenizer_json).map_err(broken)?;
-        inner.with_truncation(None).map_err(broken)?;
-        inner.with_padding(None);
+        let given = tokenizers::Tokenizer::from_bytes(tokenizer_json).map_err(broken)?;
+        check_normalizer(given.get_normalizer())?;
+        let inner: Inner = TokenizerBuilder::new()
+            .with_model(given.get_model().clone())
+            .with_normalizer(given.get_normalizer().cloned())
+            .with_pre_tokenizer(given.get_pre_tokenizer().map(Words::new).transpose()?)
+            .with_post_processor(given.get_post_processor().cloned())
+            .with_decoder(given.get_decoder().cloned())
+            .with_added_vocabulary(given.get_added_vocabulary().clone())
+            .build()
+            .map_err(broken)?;
+        let added = inner.get_added_tokens_decoder();
+        let special = added
+            .iter()
+            .filter(|(_, token)| token.special)
+            .map(|(&id, _)| id)
+            .collect();
         let id = |field: &str, token: &Option<String>| match token {
             None => Ok(None),
             Some(token) => match inner.token_to_id(token) {
@@ -119,6 +141,7 @@ impl Tokenizer {
         let eos = id("eos_token", &config.eos_token)?;
         let mut tokenizer = Self {
             inner,
+            special,
             config,
             bos,
             eos,
@@ -221,10 +244,7 @@ impl Tokenizer {
 
     /// Whether a token is one that text never produces by itself.
     pub fn is_special(&self, id: u32) -> bool {
-        self.inner
-            .get_added_tokens_decoder()
-            .get(&id)
-            .is_some_and(|token| token.special)
+        self.special.contains(&id)
     }
 
     /// One more than the largest id, added tokens included.
