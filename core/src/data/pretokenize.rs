@@ -125,9 +125,9 @@ impl Expression {
                 let mut at = 0;
                 while let Some(found) = whole.find_at(text, at) {
                     let mut found = found.range();
-                    if let Some(space) = left_to_the_next(&text[found.clone()], &text[found.end..])
-                        && rest
-                            .find_at(text, found.start)
+                    if let Some([space, next]) = left_to_the_next(&text[found.clone()], &text[found.end..])
+                        // Not if another alternative matched; it would have matched the same, so that the search may end here.
+                        && (rest.find_at(&text[..found.end + next], found.start))
                             .is_none_or(|other| other.start() > found.start)
                     {
                         found.end -= space;
@@ -145,22 +145,24 @@ impl Expression {
                 Ok(matches)
             }
             Self::Backtracking(regex) => {
-                let matches = regex
-                    .find_iter(text)
-                    .map(|found| found.map(|found| found.start()..found.end()));
-                matches
-                    .collect::<std::result::Result<_, _>>()
-                    .map_err(|e| format!("the tokenizer's regular expression {:?} gave up: {e}", regex.as_str()).into())
+                let mut matches = Vec::new();
+                for found in regex.find_iter(text) {
+                    let gave_up = |e| format!("the tokenizer's regular expression {:?} gave up: {e}", regex.as_str());
+                    let found = found.map_err(gave_up)?;
+                    matches.push(found.start()..found.end());
+                }
+                Ok(matches)
             }
         }
     }
 }
 
-/// The length of the last character of `space`, if all is white space, has another character, and something else is `behind` it.
-fn left_to_the_next(space: &str, behind: &str) -> Option<usize> {
+/// If `space` is white space of several characters and something is `behind` it: the lengths of its last character and of the next.
+fn left_to_the_next(space: &str, behind: &str) -> Option<[usize; 2]> {
     let last = space.chars().next_back()?.len_utf8();
-    let leaves = last < space.len() && !behind.is_empty() && space.chars().all(char::is_whitespace);
-    leaves.then_some(last)
+    let next = behind.chars().next()?.len_utf8();
+    let leaves = last < space.len() && space.chars().all(char::is_whitespace);
+    leaves.then_some([last, next])
 }
 
 impl Pattern for &Expression {

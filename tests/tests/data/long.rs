@@ -73,6 +73,17 @@ fn a_megabyte_has_the_reference_builds_ids() {
     }
 }
 
+/// White space whose search finds no word after it does not search the text again and again.
+#[test]
+fn words_that_never_come_take_no_longer() {
+    let words =
+        json!({"type": "Split", "pattern": {"Regex": r"x+|\s+(?!\S)|\s+"}, "behavior": "Isolated", "invert": false});
+    let tokenizer = with_words(&words, Value::Null);
+    let begun = Instant::now();
+    tokenizer.encode(&"  !".repeat(1 << 18), false).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
 /// What the library's own engine would leave uncut in silence.
 #[test]
 fn an_engine_that_gives_up_says_so() {
@@ -105,7 +116,7 @@ fn words_are_those_of_the_expression() {
         let hidden = words
             .to_string()
             .replace(r"\\s+(?!\\S)|\\s+", r"\\s+(?!\\S)|\\s+(?=|x)");
-        if hidden == words.to_string() {
+        if !hidden.contains("(?=|x)") {
             continue; // GPT-2's, which has no expression in the file; the megabytes cover it
         }
         let backtracking = with_words(&serde_json::from_str(&hidden).unwrap(), Value::Null);
