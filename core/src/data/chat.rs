@@ -265,16 +265,22 @@ fn encode(tokenizer: &Tokenizer, text: &str, pieces: &[Piece]) -> Result<(Vec<u3
     let mut ids = Vec::new();
     let mut edges = Vec::with_capacity(2 * pieces.len()); // in tokens
     let mut start = 0; // where `rest` begins in the text
-    let mut rest = tokenizer.encode(text, false)?;
+    let (mut rest, specials) = tokenizer.encode_with_specials(text)?;
     for edge in pieces.iter().flat_map(|piece| [piece.range.start, piece.range.end]) {
-        let piece = match (edge == text.len(), start) {
-            (true, _) => rest.clone(),
-            _ if edge == start => Vec::new(),
-            (false, 0) => tokenizer.encode(&text[..edge], false)?,
-            (false, _) => tokenizer.encode_continuation(&text[start..edge])?,
+        // What comes before a special token is the same with and without what follows: only the text behind the last one is encoded again.
+        let behind = specials.partition_point(|(_, bytes)| bytes.end <= edge);
+        let special = specials[..behind].last().filter(|_| start == 0);
+        let (same, piece) = match (special, start) {
+            _ if edge == text.len() => (rest.len(), Vec::new()),
+            _ if edge == start => (0, Vec::new()),
+            (Some((at, bytes)), _) if bytes.end == edge => (at + 1, Vec::new()),
+            (Some((at, bytes)), _) => (*at, tokenizer.encode(&text[bytes.start..edge], false)?),
+            (None, 0) => (0, tokenizer.encode(&text[..edge], false)?),
+            (None, _) => (0, tokenizer.encode_continuation(&text[start..edge])?),
         };
-        edges.push(ids.len() + piece.len());
-        if !rest.starts_with(&piece) {
+        edges.push(ids.len() + same + piece.len());
+        if !rest[same..].starts_with(&piece) {
+            ids.extend_from_slice(&rest[..same]);
             ids.extend(piece);
             start = edge;
             rest = tokenizer.encode_continuation(&text[edge..])?;

@@ -1,6 +1,7 @@
 //! Text to token ids and back, as the model's own `tokenizer.json` says.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use serde_json::{Map, Value};
 use tokenizers::{
@@ -50,6 +51,10 @@ impl TokenizerConfig {
             chat_template: chat_template(config.get("chat_template"))?,
         })
     }
+}
+
+fn refused(error: tokenizers::Error) -> Error {
+    Error::data(format!("the tokenizer refuses a text: {error}"))
 }
 
 /// A special token of `tokenizer_config.json`.
@@ -177,10 +182,7 @@ impl Tokenizer {
 
     fn plain(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false);
-        Ok(encoding
-            .map_err(|e| Error::data(format!("the tokenizer refuses a text: {e}")))?
-            .get_ids()
-            .to_vec())
+        Ok(encoding.map_err(refused)?.get_ids().to_vec())
     }
 
     /// Token ids of a text. `add_special` puts the BOS in front where the model wants one and the text does not bring it; nothing is
@@ -195,6 +197,21 @@ impl Tokenizer {
         } else {
             ids
         })
+    }
+
+    /// Token ids of a text, and the special tokens among them that stand in it literally: their places, and their bytes in the text.
+    /// Between two of them text is encoded by itself.
+    pub(super) fn encode_with_specials(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, Range<usize>)>)> {
+        let encoding = self.inner.encode(text, false).map_err(refused)?;
+        let ids = encoding.get_ids().to_vec();
+        let placed = ids.iter().zip(encoding.get_offsets()).enumerate();
+        let specials = placed.filter(|(_, (id, _))| self.is_special(**id));
+        let literal = specials.filter(|(_, (id, offsets))| {
+            let written = text.get(offsets.0..offsets.1);
+            written.is_some() && written.map(str::to_owned) == self.id_to_token(**id)
+        });
+        let literal = literal.map(|(at, (_, offsets))| (at, offsets.0..offsets.1)).collect();
+        Ok((ids, literal))
     }
 
     /// Token ids of a text that goes on from another one: as [`encode`](Self::encode), without the space that SentencePiece would put in
