@@ -147,8 +147,14 @@ impl Conversation {
     /// that is not understood.
     pub fn spans(&self, template: &ChatTemplate, train_on: TrainOn) -> Result<(String, Vec<Range<usize>>)> {
         let (text, pieces) = self.pieces(template, train_on)?;
-        let learnt = pieces.into_iter().filter(|piece| piece.learnt);
-        Ok((text, learnt.map(|piece| piece.range).collect()))
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        for Piece { range, .. } in pieces.into_iter().filter(|piece| piece.learnt) {
+            match spans.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => spans.push(range),
+            }
+        }
+        Ok((text, spans))
     }
 
     /// The whole text and its pieces of interest: every turn that could be found, learnt or not, and between them what else is learnt.
@@ -268,13 +274,13 @@ fn encode(tokenizer: &Tokenizer, text: &str, pieces: &[Piece]) -> Result<(Vec<u3
     let (mut rest, specials) = tokenizer.encode_with_specials(text)?;
     for edge in pieces.iter().flat_map(|piece| [piece.range.start, piece.range.end]) {
         // What comes before a special token is the same with and without what follows: only the text behind the last one is encoded again.
-        let behind = specials.partition_point(|(_, bytes)| bytes.end <= edge);
+        let behind = specials.partition_point(|special| special.bytes.end <= edge);
         let special = specials[..behind].last().filter(|_| start == 0);
         let (same, piece) = match (special, start) {
             _ if edge == text.len() => (rest.len(), Vec::new()),
             _ if edge == start => (0, Vec::new()),
-            (Some((at, bytes)), _) if bytes.end == edge => (at + 1, Vec::new()),
-            (Some((at, bytes)), _) => (*at, tokenizer.encode(&text[bytes.start..edge], false)?),
+            (Some(special), _) if special.bytes.end == edge => (special.at + 1, Vec::new()),
+            (Some(special), _) => (special.at, tokenizer.encode(&text[special.bytes.start..edge], false)?),
             (None, 0) => (0, tokenizer.encode(&text[..edge], false)?),
             (None, _) => (0, tokenizer.encode_continuation(&text[start..edge])?),
         };

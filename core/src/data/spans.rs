@@ -34,7 +34,11 @@ pub(super) fn turns(conversation: &Conversation, template: &ChatTemplate) -> Res
     for number in numbers {
         let message = &conversation.messages[number];
         let found = match blocks.next() {
-            Some(ranges) => verify_blocks(&whole.text, ranges, message),
+            Some(ranges) => verify_blocks(&whole.text, &ranges, message).map(|()| {
+                let prompt = conversation.render(template, &messages[..number], true);
+                let prompt = prompt.ok().filter(|prompt| whole.text.starts_with(&prompt.text));
+                cut(ranges, prompt.map_or(0, |prompt| prompt.text.len()))
+            }),
             None => by_prefixes(conversation, template, &messages, number, &whole.text).map(|range| vec![range]),
         };
         let ranges = found.and_then(|ranges| {
@@ -107,10 +111,22 @@ fn blocks_of_turns(
     Ok(ranges)
 }
 
-fn verify_blocks(whole: &str, ranges: Vec<Range<usize>>, message: &Message) -> Result<Vec<Range<usize>>> {
+fn verify_blocks(whole: &str, ranges: &[Range<usize>], message: &Message) -> Result<()> {
     let text: String = ranges.iter().map(|range| &whole[range.clone()]).collect();
-    verify(&text, message)?;
-    Ok(ranges)
+    verify(&text, message)
+}
+
+/// `ranges`, the one that holds the end of the generation prompt cut there: a block may begin before it, but no token may cross it.
+fn cut(ranges: Vec<Range<usize>>, prompt: usize) -> Vec<Range<usize>> {
+    let halves = |range: Range<usize>| {
+        let middle = prompt.clamp(range.start, range.end);
+        [range.start..middle, middle..range.end]
+    };
+    ranges
+        .into_iter()
+        .flat_map(halves)
+        .filter(|range| !range.is_empty())
+        .collect()
 }
 
 /// Where an assistant turn's text lies in `whole`, from what the template makes of the messages before it and up to it.

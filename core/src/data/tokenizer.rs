@@ -108,6 +108,14 @@ pub struct Tokenizer {
     adds_space: bool,
 }
 
+/// A special token in an encoded text.
+pub(super) struct Special {
+    /// Which of the tokens it is.
+    pub at: usize,
+    /// Where it stands in the text.
+    pub bytes: Range<usize>,
+}
+
 impl Tokenizer {
     /// A tokenizer from the bytes of `tokenizer.json`, with what `tokenizer_config.json` (or GGUF metadata) adds.
     ///
@@ -199,19 +207,17 @@ impl Tokenizer {
         })
     }
 
-    /// Token ids of a text, and the special tokens among them that stand in it literally: their places, and their bytes in the text.
-    /// Between two of them text is encoded by itself.
-    pub(super) fn encode_with_specials(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, Range<usize>)>)> {
+    /// Token ids of a text, and the special tokens among them that stand in it literally. Between two of them text is encoded by itself.
+    pub(super) fn encode_with_specials(&self, text: &str) -> Result<(Vec<u32>, Vec<Special>)> {
         let encoding = self.inner.encode(text, false).map_err(refused)?;
         let ids = encoding.get_ids().to_vec();
-        let placed = ids.iter().zip(encoding.get_offsets()).enumerate();
-        let specials = placed.filter(|(_, (id, _))| self.is_special(**id));
-        let literal = specials.filter(|(_, (id, offsets))| {
-            let written = text.get(offsets.0..offsets.1);
-            written.is_some() && written.map(str::to_owned) == self.id_to_token(**id)
-        });
-        let literal = literal.map(|(at, (_, offsets))| (at, offsets.0..offsets.1)).collect();
-        Ok((ids, literal))
+        let mut specials = Vec::new();
+        for (at, (&id, &(start, end))) in ids.iter().zip(encoding.get_offsets()).enumerate() {
+            if self.is_special(id) && text.get(start..end) == self.id_to_token(id).as_deref() {
+                specials.push(Special { at, bytes: start..end });
+            }
+        }
+        Ok((ids, specials))
     }
 
     /// Token ids of a text that goes on from another one: as [`encode`](Self::encode), without the space that SentencePiece would put in
