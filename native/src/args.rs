@@ -97,7 +97,7 @@ pub struct ModelArgs {
     pub dtype: Option<String>,
 }
 
-/// How rows that are too long are treated.
+/// How rows are tokenised.
 #[derive(ClapArgs, Clone)]
 pub struct LengthArgs {
     /// Most tokens of a row [default: 1024, or the model's context if that is shorter]
@@ -107,6 +107,10 @@ pub struct LengthArgs {
     /// What to do with longer rows: error, drop or truncate
     #[arg(long, value_name = "WHAT", default_value = "error")]
     pub overlong: String,
+
+    /// Which turns of conversations count: assistant, last or all
+    #[arg(long, value_name = "WHICH", default_value = "assistant")]
+    pub train_on: String,
 }
 
 #[derive(ClapArgs)]

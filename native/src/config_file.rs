@@ -50,6 +50,9 @@ settings! {
     /// What to do with longer rows: error, drop or truncate [default: error]
     #[arg(long, value_name = "WHAT", help_heading = "What")]
     overlong: String,
+    /// What conversations teach: the assistant's turns (assistant), the last of them (last), or everything (all) [default: assistant]
+    #[arg(long, value_name = "WHICH", help_heading = "What")]
+    train_on: String,
 
     /// Train an adapter (lora) or every weight (full) [default: lora]
     #[arg(long, value_name = "METHOD", help_heading = "Method")]
@@ -277,6 +280,7 @@ impl Settings {
         let config = self.train_config()?;
         let filled = Self {
             overlong: Some(self.overlong.clone().unwrap_or_else(|| "error".to_owned())),
+            train_on: Some(self.train_on.clone().unwrap_or_else(|| "assistant".to_owned())),
             method: Some(if config.method == Method::Full { "full" } else { "lora" }.to_owned()),
             lora_r: Some(config.lora.r),
             lora_alpha: Some(config.lora.lora_alpha),

@@ -34,7 +34,13 @@ pub fn load(args: &ModelArgs, source: &ModelFiles, gpu: &Gpu, quiet: bool) -> Re
 /// Evaluate.
 pub fn run(args: EvalArgs) -> Result<Outcome> {
     let source = ModelFiles::open(&args.model.model, args.json)?;
-    let rows = source.rows(&args.data, args.length.max_length, Some(&args.length.overlong))?;
+    let length = &args.length;
+    let rows = source.rows(
+        &args.data,
+        length.max_length,
+        Some(&length.overlong),
+        Some(&length.train_on),
+    )?;
     let gpu = devices::open(&args.device)?;
     let model = load(&args.model, &source, &gpu, args.json)?;
     let longest = rows

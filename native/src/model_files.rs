@@ -8,7 +8,7 @@ use memmap2::Mmap;
 use pollster::block_on;
 use serde_json::Value;
 use wgpu_sft::Error;
-use wgpu_sft::data::{ChatTemplate, Dataset, Overlong, Preparation, Tokenizer, TokenizerConfig, terminators};
+use wgpu_sft::data::{ChatTemplate, Dataset, Overlong, Preparation, Tokenizer, TokenizerConfig, TrainOn, terminators};
 use wgpu_sft::formats::safetensors::{self, Index};
 use wgpu_sft::formats::{Dtype, Gguf, Tensors, peft};
 use wgpu_sft::gpu::{Gpu, Storage};
@@ -305,7 +305,13 @@ impl ModelFiles {
     }
 
     /// Read a file of rows.
-    pub fn rows(&self, file: &Path, max_length: Option<usize>, overlong: Option<&str>) -> Result<Dataset> {
+    pub fn rows(
+        &self,
+        file: &Path,
+        max_length: Option<usize>,
+        overlong: Option<&str>,
+        train_on: Option<&str>,
+    ) -> Result<Dataset> {
         let context = self.config.max_position_embeddings;
         let max_length = max_length.unwrap_or(1024.min(context));
         if max_length > context {
@@ -324,6 +330,15 @@ impl ModelFiles {
                 Some(other) => {
                     let why = format!("{other:?} is none of error, drop, truncate");
                     return Err(Error::config("overlong", why).into());
+                }
+            },
+            train_on: match train_on {
+                None | Some("assistant") => TrainOn::Assistant,
+                Some("last") => TrainOn::Last,
+                Some("all") => TrainOn::All,
+                Some(other) => {
+                    let why = format!("{other:?} is none of assistant, last, all");
+                    return Err(Error::config("train_on", why).into());
                 }
             },
         };

@@ -1,5 +1,6 @@
 //! Rows, masks, order and packing.
 
+mod long;
 mod order;
 mod prepare;
 mod rows;

@@ -2,10 +2,15 @@
 
 use serde_json::{Value, json};
 use wgpu_sft::Error;
-use wgpu_sft::data::terminators;
 use wgpu_sft::data::{
-    ChatTemplate, Conversation, Example, IGNORE, Message, RenderOptions, Row, Tokenizer, TokenizerConfig,
+    ChatTemplate, Conversation, Example, IGNORE, Message, RenderOptions, Row, Tokenizer, TokenizerConfig, TrainOn,
 };
+
+mod property;
+mod renderings;
+mod train_on;
+
+pub use renderings::digest;
 
 /// Each template, and what it ends an assistant's turn with.
 const TEMPLATES: [(&str, &str, &str); 9] = [
@@ -111,88 +116,6 @@ fn learnt(tokenizer: &Tokenizer, example: &Example) -> Vec<String> {
     runs.iter().map(|ids| tokenizer.decode(ids, false).unwrap()).collect()
 }
 
-#[test]
-fn renderings_ids_and_masks_are_those_of_transformers() {
-    let tokenizer = tokenizer();
-    let expected = expected();
-    let cases = expected["renderings"].as_array().unwrap();
-    assert_eq!(cases.len(), 81);
-    let mut masks = 0;
-    for case in cases {
-        let what = format!("{} / {}", case["template"], case["name"]);
-        let (template, _) = template(case["template"].as_str().unwrap());
-        let conversation = conversation(&case["row"]);
-        if let Some(error) = case.get("error") {
-            let got = conversation.spans(&template).unwrap_err();
-            assert!(
-                matches!(&got, Error::Template { why } if why.contains(error.as_str().unwrap())),
-                "{what}: {got}"
-            );
-            continue;
-        }
-        let messages = case["row"]["messages"].as_array().unwrap();
-        let mut prompt = conversation.clone();
-        prompt.messages.pop();
-        let whole = conversation.spans(&template);
-        // What the template rewrites is refused; its text is still checked, through `render`.
-        let kwargs = case["row"].get("chat_template_kwargs").and_then(Value::as_object);
-        let options = RenderOptions {
-            tools: case["row"].get("tools"),
-            kwargs,
-            ..RenderOptions::default()
-        };
-        let mut plain: Vec<Value> = messages.clone();
-        if let Some(reasoning) = plain.last_mut().unwrap().get("reasoning_content").cloned() {
-            plain.last_mut().unwrap()["thinking"] = reasoning;
-        }
-        assert_eq!(
-            template.render(&plain, &options).unwrap().text,
-            case["text"].as_str().unwrap(),
-            "{what}"
-        );
-        let prompt_ids = prompt.prompt(&template, &tokenizer).unwrap();
-        assert_eq!(
-            tokenizer.decode(&prompt_ids, false).unwrap(),
-            case["prompt"].as_str().unwrap(),
-            "{what}"
-        );
-        let (text, _) = whole.unwrap_or_else(|e| panic!("{what}: {e}"));
-        assert_eq!(text, case["text"].as_str().unwrap(), "{what}");
-
-        let want: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
-        assert_eq!(tokenizer.encode(&text, false).unwrap(), want, "{what}");
-        let example = conversation.example(&template, &tokenizer).unwrap();
-        if let Some(mask) = case.get("mask") {
-            let mask: Vec<bool> = mask.as_array().unwrap().iter().map(|m| m == 1).collect();
-            let got: Vec<bool> = example.labels.iter().map(|&l| l != IGNORE).collect();
-            if example.ids == want {
-                assert_eq!(got, mask, "{what}");
-                masks += 1;
-            }
-        }
-    }
-    assert!(masks >= 16, "{masks} masks compared");
-}
-
-#[test]
-fn snippets_render_as_in_jinja2() {
-    let expected = expected();
-    let options = RenderOptions {
-        tools: Some(&expected["row"]["tools"]),
-        ..RenderOptions::default()
-    };
-    let messages = expected["row"]["messages"].as_array().unwrap();
-    for case in expected["snippets"].as_array().unwrap() {
-        let source = case["source"].as_str().unwrap();
-        let template = ChatTemplate::new(source, &tokens(), None).unwrap_or_else(|e| panic!("{source}: {e}"));
-        let got = template
-            .render(messages, &options)
-            .unwrap_or_else(|e| panic!("{source}: {e}"))
-            .text;
-        assert_eq!(got, case["text"].as_str().unwrap(), "{source}");
-    }
-}
-
 /// Every assistant turn with its terminator, nothing else, after exactly the prompt that generation would see.
 #[test]
 fn the_assistants_text_and_its_terminators_are_learnt() {
@@ -233,7 +156,7 @@ fn the_assistants_text_and_its_terminators_are_learnt() {
         let trims = matches!(*name, "gemma" | "llama3" | "llama3_2");
         for conversation in &conversations {
             let example = conversation
-                .example(&template, &tokenizer)
+                .example(&template, &tokenizer, TrainOn::Assistant)
                 .unwrap_or_else(|e| panic!("{name}: {e}"));
             let answers = conversation
                 .messages
@@ -281,12 +204,14 @@ fn tool_calls_are_learnt_and_tool_answers_are_not() {
     let call =
         "\n<tool_call>\n{\"name\": \"wetter\", \"arguments\": {\"b\": 1.5, \"a\": \"é<>\"}}\n</tool_call><|im_end|>";
     let tokenizer = tokenizer();
-    let example = conversation(row).example(&template("qwen3").0, &tokenizer).unwrap();
+    let example = conversation(row)
+        .example(&template("qwen3").0, &tokenizer, TrainOn::Assistant)
+        .unwrap();
     assert_eq!(learnt(&tokenizer, &example), [&call[1..], "Sunny.<|im_end|>"]);
     let thinking = json!({"messages": [{"role": "user", "content": "x"},
         {"role": "assistant", "content": "answer", "reasoning_content": "because"}]});
     let example = conversation(&thinking)
-        .example(&template("qwen3").0, &tokenizer)
+        .example(&template("qwen3").0, &tokenizer, TrainOn::Assistant)
         .unwrap();
     assert_eq!(
         learnt(&tokenizer, &example),
@@ -301,7 +226,7 @@ fn thought_blocks_of_earlier_prompts_may_go() {
     let (template, _) = template("qwen3");
     let mut conversation = turns(&[("user", "a"), ("assistant", "one"), ("user", "b"), ("assistant", "two")]);
     conversation.template_kwargs = json!({"enable_thinking": false}).as_object().unwrap().clone();
-    let example = conversation.example(&template, &tokenizer).unwrap();
+    let example = conversation.example(&template, &tokenizer, TrainOn::Assistant).unwrap();
     assert_eq!(learnt(&tokenizer, &example), ["one<|im_end|>", "two<|im_end|>"]);
     conversation.messages.pop();
     assert!(
@@ -312,7 +237,7 @@ fn thought_blocks_of_earlier_prompts_may_go() {
     // A thought that the template takes out of an earlier turn cannot be learnt there.
     conversation.messages[1].content = Some("<think>\nhm\n</think>\n\none".into());
     conversation.messages.push(Message::new("assistant", "two"));
-    let error = conversation.spans(&template).unwrap_err();
+    let error = conversation.spans(&template, TrainOn::Assistant).unwrap_err();
     assert!(
         matches!(&error, Error::Template { why } if why.starts_with("message 2:")),
         "{error}"
@@ -360,11 +285,15 @@ fn only_the_completion_of_message_lists_is_learnt() {
     let tokenizer = tokenizer();
     for name in ["smollm2", "qwen3", "phi3"] {
         let (template, end) = template(name);
-        let example = conversation(&row).example(&template, &tokenizer).unwrap();
+        let example = conversation(&row)
+            .example(&template, &tokenizer, TrainOn::Assistant)
+            .unwrap();
         assert_eq!(learnt(&tokenizer, &example), [format!("two{end}")]);
     }
     let (template, _) = template("qwen3_training");
-    let example = conversation(&row).example(&template, &tokenizer).unwrap();
+    let example = conversation(&row)
+        .example(&template, &tokenizer, TrainOn::Assistant)
+        .unwrap();
     let runs = learnt(&tokenizer, &example);
     assert!(
         runs.len() == 1 && runs[0].contains("two<|im_end|>") && !runs[0].contains("one"),
@@ -383,8 +312,8 @@ fn no_token_crosses_into_an_answer() {
         ("user", "y"),
         ("assistant", "z"),
     ]);
-    let (text, _) = conversation.spans(&template).unwrap();
-    let example = conversation.example(&template, &tokenizer).unwrap();
+    let (text, _) = conversation.spans(&template, TrainOn::Assistant).unwrap();
+    let example = conversation.example(&template, &tokenizer, TrainOn::Assistant).unwrap();
     let prompt = turns(&[("user", "x")]).prompt(&template, &tokenizer).unwrap();
     assert!(
         !tokenizer.encode(&text, false).unwrap().starts_with(&prompt),
@@ -402,7 +331,7 @@ fn templates_that_cannot_be_verified_are_refused() {
     let refused = |source: &str, why: &str| {
         let template = ChatTemplate::new(source, &tokens(), None).unwrap();
         let conversation = turns(&[("user", "a"), ("assistant", "one"), ("user", "b"), ("assistant", "two")]);
-        let error = conversation.spans(&template).unwrap_err();
+        let error = conversation.spans(&template, TrainOn::Assistant).unwrap_err();
         assert!(
             matches!(&error, Error::Template { why: got } if got.contains(why)),
             "{source}: {error}"
@@ -443,7 +372,7 @@ fn two_bos_are_refused() {
     let source = "{{ bos_token }}{{ bos_token }}{% for m in messages %}{{ m.content }}</s>{% endfor %}";
     let template = ChatTemplate::new(source, &tokens(), None).unwrap();
     let error = turns(&[("user", "a"), ("assistant", "b")])
-        .example(&template, &tokenizer())
+        .example(&template, &tokenizer(), TrainOn::Assistant)
         .unwrap_err();
     assert!(
         matches!(&error, Error::Template { why } if why.contains("two BOS")),
@@ -479,17 +408,4 @@ fn the_clock_is_the_callers() {
         render(Some(4_102_444_799)),
         "31 Dec 2099|31.12.99 23:59:59 Thursday December 365 PM %"
     );
-}
-
-#[test]
-fn generation_stops_at_the_templates_terminator() {
-    let tokenizer = tokenizer();
-    let id = |token| tokenizer.token_to_id(token).unwrap();
-    for (name, ..) in TEMPLATES {
-        let (template, end) = template(name);
-        let mut want = vec![id("</s>"), id(end)];
-        want.sort_unstable();
-        assert_eq!(terminators(&tokenizer, Some(&template), &[]).unwrap(), want, "{name}");
-    }
-    assert_eq!(terminators(&tokenizer, None, &[7, 7]).unwrap(), [id("</s>"), 7]);
 }

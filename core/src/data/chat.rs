@@ -1,21 +1,39 @@
 //! Conversations: what is rendered, which of its tokens are supervised, and the prompt that generation sees.
 //!
 //! **Spans.** The text that the model must learn is every assistant turn with its terminator and nothing else. Where the template marks it
-//! with `{% generation %}` blocks, those are taken. Otherwise prefixes are rendered: the messages before a turn with a generation
-//! prompt end where the turn's text starts, the messages up to and with the turn end where it ends. Each of these must be a true prefix of
-//! the whole rendering and the span must hold the message's content; a template for which that fails is refused. Message content is never
-//! searched for tags. White space after the terminator, and an empty think block that the template puts in front, are not supervised.
+//! with `{% generation %}` blocks, those are taken, as transformers takes them. Otherwise prefixes are rendered: the messages before a
+//! turn with a generation prompt end where the turn's text starts, the messages up to and with the turn end where it ends. Each of these
+//! must be a true prefix of the whole rendering, and the span must hold the message's content, the names of its tool calls, and something
+//! to stop at; a template for which that fails is refused. Message content is never searched for tags. White space after the terminator,
+//! and an empty think block that the template puts in front, are not supervised. Reasoning is learnt where the template shows it.
 //!
 //! **Tokens.** The text is encoded at once, as everyone who continues the conversation will encode it. Where that puts a token across a
 //! span's edge, or encodes the text before the edge differently than alone, the text is cut at the edge and its pieces are encoded
 //! apart. Either way the tokens before a turn's text are those of its generation prompt, and every token is wholly inside or outside.
+//! The tokens of each span are decoded and compared with its text. Special tokens that a message's text spells out become special
+//! tokens, as they do in transformers.
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ChatTemplate, Example, IGNORE, RenderOptions, Tokenizer};
+use super::spans::{Turn, in_message, turns};
+use super::{ChatTemplate, Example, IGNORE, RenderOptions, Rendered, Tokenizer};
 use crate::{Error, Result};
+
+/// Which tokens of a conversation are supervised. A message's own `"train"` overrules it for an assistant turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainOn {
+    /// Every assistant turn.
+    #[default]
+    Assistant,
+    /// The last assistant turn.
+    Last,
+    /// Every token but the first, the template's own text included.
+    All,
+}
 
 /// One message of a conversation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,7 +42,8 @@ pub struct Message {
     pub role: String,
     /// The text; `None` for a message of tool calls alone.
     pub content: Option<String>,
-    /// The message's other fields, as the template sees them: `tool_calls`, `name`, `reasoning_content` ...
+    /// The message's other fields, as the template sees them: `tool_calls`, `name`, `reasoning_content` ... Fields that are null, and
+    /// `train`, which says whether an assistant turn is learnt, are not shown to it.
     pub extra: Map<String, Value>,
 }
 
@@ -38,27 +57,53 @@ impl Message {
         }
     }
 
-    fn is_assistant(&self) -> bool {
+    pub(super) fn is_assistant(&self) -> bool {
         self.role == "assistant"
     }
 
+    /// What the message says about itself with `"train"`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when that is not true or false, or true in a message that is not the assistant's.
+    pub fn train(&self) -> Result<Option<bool>> {
+        match self.extra.get("train") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(true)) if !self.is_assistant() => Err(Error::data(format!(
+                "a message of role {:?} has \"train\": true; only the assistant's turns can be learnt",
+                self.role
+            ))),
+            Some(Value::Bool(train)) => Ok(Some(*train)),
+            Some(other) => Err(Error::data(format!("\"train\" must be true or false, not {other}"))),
+        }
+    }
+
+    /// The names of the functions that the message calls.
+    pub(super) fn calls(&self) -> impl Iterator<Item = &str> {
+        let calls = self.extra.get("tool_calls").and_then(Value::as_array);
+        calls.into_iter().flatten().filter_map(|call| {
+            let function = call.get("function").unwrap_or(call);
+            function.get("name").and_then(Value::as_str)
+        })
+    }
+
+    /// As transformers shows it to a template: nothing that is null, and reasoning under the names that templates read.
     fn to_json(&self) -> Value {
         let mut json = Map::new();
-        json.insert("role".into(), self.role.clone().into());
-        json.insert("content".into(), self.content.clone().into());
-        json.extend(self.extra.clone());
-        // As transformers does: reasoning goes by three names, and templates read one of two.
-        let reasoning =
-            ["reasoning_content", "thinking", "reasoning"]
-                .iter()
-                .find_map(|name| match self.extra.get(*name) {
-                    None | Some(Value::Null) => None,
-                    Some(reasoning) => Some(reasoning.clone()),
-                });
-        if let Some(reasoning) = reasoning {
-            json.entry("thinking").or_insert(reasoning.clone());
-            json.insert("reasoning_content".into(), reasoning);
+        let shown = |name: &str| self.extra.get(name).filter(|value| !value.is_null()).cloned();
+        let reasoning = ["reasoning_content", "thinking", "reasoning"]
+            .into_iter()
+            .find_map(shown);
+        if let Some(reasoning) = &reasoning {
+            json.insert("thinking".into(), reasoning.clone());
         }
+        json.insert("role".into(), self.role.clone().into());
+        json.extend(self.content.clone().map(|content| ("content".into(), content.into())));
+        let extra = self
+            .extra
+            .iter()
+            .filter(|(name, value)| *name != "train" && !value.is_null());
+        json.extend(extra.map(|(name, value)| (name.clone(), value.clone())));
+        json.extend(reasoning.map(|reasoning| ("reasoning_content".into(), reasoning)));
         Value::Object(json)
     }
 }
@@ -77,12 +122,12 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    fn render(
+    pub(super) fn render(
         &self,
         template: &ChatTemplate,
         messages: &[Value],
         add_generation_prompt: bool,
-    ) -> Result<super::Rendered> {
+    ) -> Result<Rendered> {
         let options = RenderOptions {
             add_generation_prompt,
             tools: self.tools.as_ref(),
@@ -91,67 +136,98 @@ impl Conversation {
         template.render(messages, &options)
     }
 
+    pub(super) fn to_json(&self) -> Vec<Value> {
+        self.messages.iter().map(Message::to_json).collect()
+    }
+
     /// The whole text and the byte ranges of it to learn, ascending.
     ///
     /// # Errors
-    /// [`Error::Template`] when the template fails or its turns cannot be found with certainty.
-    pub fn spans(&self, template: &ChatTemplate) -> Result<(String, Vec<Range<usize>>)> {
-        let messages: Vec<Value> = self.messages.iter().map(Message::to_json).collect();
-        let whole = self.render(template, &messages, false)?;
-        let turns: Vec<usize> = (0..messages.len())
-            .filter(|&i| self.messages[i].is_assistant())
-            .collect();
-        if template.marks_generation() {
-            let spans: Vec<_> = whole.generated.into_iter().filter(|span| !span.is_empty()).collect();
-            if self.first_target == 0 {
-                return Ok((whole.text, spans));
-            }
-            if spans.len() != turns.len() {
-                let why = format!("{} generation blocks for {} assistant turns", spans.len(), turns.len());
-                return Err(Error::template(why));
-            }
-            let spans = turns
-                .iter()
-                .zip(spans)
-                .filter(|(turn, _)| **turn >= self.first_target)
-                .map(|(_, span)| span);
-            return Ok((whole.text, spans.collect()));
-        }
+    /// [`Error::Template`] when the template fails or a turn to learn cannot be found with certainty; [`Error::Data`] for a `"train"`
+    /// that is not understood.
+    pub fn spans(&self, template: &ChatTemplate, train_on: TrainOn) -> Result<(String, Vec<Range<usize>>)> {
+        let (text, pieces) = self.pieces(template, train_on)?;
         let mut spans: Vec<Range<usize>> = Vec::new();
-        for &turn in turns.iter().filter(|turn| **turn >= self.first_target) {
-            let at = |e: Error| match e {
-                Error::Template { why } => Error::template(format!("message {}: {why}", turn + 1)),
-                other => other,
-            };
-            let before = self.render(template, &messages[..turn], true).map_err(at)?.text;
-            let closed = self.render(template, &messages[..=turn], false).map_err(at)?.text;
-            let open = self
-                .render(template, &messages[..=turn], true)
-                .map_or(closed.clone(), |open| open.text);
-            let after = without_closing(&closed, &open);
-            let content = self.messages[turn].content.as_deref().unwrap_or("");
-            let span = turn_span(&whole.text, &before, after, content).map_err(at)?;
-            if spans.last().is_some_and(|last| last.end > span.start) {
-                return Err(at(Error::template("its text overlaps the turn before")));
+        for Piece { range, .. } in pieces.into_iter().filter(|piece| piece.learnt) {
+            match spans.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => spans.push(range),
             }
-            spans.push(span);
         }
-        Ok((whole.text, spans))
+        Ok((text, spans))
+    }
+
+    /// The whole text and its pieces of interest: every turn that could be found, learnt or not, and between them what else is learnt.
+    fn pieces(&self, template: &ChatTemplate, train_on: TrainOn) -> Result<(String, Vec<Piece>)> {
+        let wishes: Vec<Option<bool>> = (self.messages.iter().enumerate())
+            .map(|(number, message)| message.train().map_err(|e| in_message(e, number)))
+            .collect::<Result<_>>()?;
+        if train_on == TrainOn::All
+            && let Some(number) = (0..wishes.len()).find(|&n| wishes[n].is_some() && !self.messages[n].is_assistant())
+        {
+            let why = "has \"train\": false, which only an assistant's turn can have where all is trained on";
+            return Err(Error::data(format!("message {}: {why}", number + 1)));
+        }
+        let (text, turns) = turns(self, template)?;
+        let last = turns.last().map_or(0, |turn| turn.message);
+        let mut pieces = Vec::new();
+        let mut end = 0;
+        for Turn { message, ranges } in turns {
+            let learnt = wishes[message].unwrap_or(match train_on {
+                TrainOn::All => true,
+                TrainOn::Last => message == last && message >= self.first_target,
+                TrainOn::Assistant => message >= self.first_target,
+            });
+            let ranges = match ranges {
+                Ok(ranges) => ranges,
+                // It must be known only where its edge decides what is learnt.
+                Err(_) if learnt == (train_on == TrainOn::All) => continue,
+                Err(why) => return Err(why),
+            };
+            for range in ranges {
+                if train_on == TrainOn::All && end < range.start {
+                    pieces.push(Piece::new(end..range.start, true, None));
+                }
+                end = range.end;
+                pieces.push(Piece::new(range, learnt, Some(message)));
+            }
+        }
+        if train_on == TrainOn::All && end < text.len() {
+            pieces.push(Piece::new(end..text.len(), true, None));
+        }
+        Ok((text, pieces))
     }
 
     /// The tokens and labels of the conversation.
     ///
     /// # Errors
-    /// As [`spans`](Self::spans), and when the text begins with two BOS.
-    pub fn example(&self, template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<Example> {
-        let (text, spans) = self.spans(template)?;
-        let example = supervise(tokenizer, &text, &spans)?;
-        match (&example.ids[..], tokenizer.bos()) {
-            ([first, second, ..], Some(bos)) if *first == bos && *second == bos => {
-                Err(Error::template("the text begins with two BOS tokens"))
-            }
-            _ => Ok(example),
+    /// As [`spans`](Self::spans), and [`Error::Template`] when the text begins with two BOS, or a span's tokens are not its text.
+    pub fn example(&self, template: &ChatTemplate, tokenizer: &Tokenizer, train_on: TrainOn) -> Result<Example> {
+        let (text, pieces) = self.pieces(template, train_on)?;
+        let (ids, tokens) = encode(tokenizer, &text, &pieces)?;
+        if let ([first, second, ..], Some(bos)) = (&ids[..], tokenizer.bos())
+            && (*first == bos && *second == bos)
+        {
+            return Err(Error::template("the text begins with two BOS tokens"));
         }
+        let mut labels = vec![IGNORE; ids.len()];
+        for (at, (piece, tokens)) in pieces
+            .iter()
+            .zip(tokens)
+            .enumerate()
+            .filter(|(_, (piece, _))| piece.learnt)
+        {
+            if let Some(message) = piece.message {
+                let ends = pieces.get(at + 1).is_none_or(|next| next.message != piece.message);
+                let ids = &ids[tokens.clone()];
+                let verified = verify(template, tokenizer, &text[piece.range.clone()], ids, ends);
+                verified.map_err(|e| in_message(e, message))?;
+            }
+            for at in tokens.filter(|&at| at > 0) {
+                labels[at] = ids[at] as i32;
+            }
+        }
+        Ok(Example { ids, labels })
     }
 
     /// The tokens that generation goes on from: the messages and the header of an assistant's turn, exactly as [`example`](Self::example)
@@ -160,149 +236,122 @@ impl Conversation {
     /// # Errors
     /// [`Error::Template`] when the template fails.
     pub fn prompt(&self, template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
-        let messages: Vec<Value> = self.messages.iter().map(Message::to_json).collect();
-        let text = self.render(template, &messages, true)?.text;
+        let text = self.render(template, &self.to_json(), true)?.text;
         // A template whose turns cannot be found still makes a prompt: there is no training that it would have to agree with.
-        let spans = match self.spans(template) {
-            Ok((whole, spans)) if spans.last().is_none_or(|last| text.starts_with(&whole[..last.end])) => spans,
-            _ => Vec::new(),
+        let pieces = match turns(self, template) {
+            Ok((whole, turns)) => turns
+                .into_iter()
+                .filter_map(|turn| turn.ranges.ok())
+                .flatten()
+                .take_while(|range| text.starts_with(&whole[..range.end]))
+                .map(|range| Piece::new(range, false, None))
+                .collect(),
+            Err(_) => Vec::new(),
         };
-        Ok(supervise(tokenizer, &text, &spans)?.ids)
+        Ok(encode(tokenizer, &text, &pieces)?.0)
     }
 }
 
-/// Where an assistant turn's text lies in `whole`, from the rendering `before` it (with a generation prompt) and the one up to `after` it.
-fn turn_span(whole: &str, before: &str, after: &str, content: &str) -> Result<Range<usize>> {
-    // A template may show an empty think block to the model in the last turn only.
-    let header = if whole.starts_with(before) {
-        before
-    } else {
-        without_empty_thought_behind(before)
-    };
-    let (Some(text), Some(turn)) = (whole.strip_prefix(header), after.strip_prefix(header)) else {
-        return Err(Error::template(
-            "the text up to this turn is not what generation would see: the template rewrites earlier turns",
-        ));
-    };
-    let (text_lead, turn_lead) = (
-        empty_thought_in_front(text, content),
-        empty_thought_in_front(turn, content),
-    );
-    let (text, turn) = (&text[text_lead..], &turn[turn_lead..]);
-    let Some(found) = turn.find(content.trim()) else {
-        return Err(Error::template(
-            "its text does not hold the message's content: the template rewrites it",
-        ));
-    };
-    let length = turn.trim_end().len();
-    if length <= found + content.trim().len() {
-        return Err(Error::template(
-            "nothing but white space follows the message's content: a model could not learn to stop",
-        ));
-    }
-    if !text.starts_with(&turn[..length]) {
-        return Err(Error::template("its text changes with the messages after it"));
-    }
-    let start = header.len() + text_lead;
-    Ok(start..start + length)
+/// A byte range of a rendered text.
+struct Piece {
+    range: Range<usize>,
+    learnt: bool,
+    /// The message whose turn it is.
+    message: Option<usize>,
 }
 
-/// `closed` without what the template puts behind a whole conversation: that is where `open`, which goes on, differs. The two may begin
-/// alike there (`<|endoftext|>` and `<|assistant|>`), so the cut is at the white space before.
-fn without_closing<'a>(closed: &'a str, open: &str) -> &'a str {
-    if open.starts_with(closed) {
-        return closed;
-    }
-    let same = closed
-        .char_indices()
-        .zip(open.chars())
-        .find(|((_, a), b)| a != b)
-        .map_or(0, |((at, _), _)| at);
-    closed[..same]
-        .rfind(char::is_whitespace)
-        .map_or(closed, |space| &closed[..space])
-}
-
-/// The length of an empty think block, with the line breaks behind it, at the start of `text`; 0 where `content` brings it itself.
-fn empty_thought_in_front(text: &str, content: &str) -> usize {
-    let thought = |text: &str| -> Option<usize> {
-        let rest = text
-            .trim_start()
-            .strip_prefix("<think>")?
-            .trim_start()
-            .strip_prefix("</think>")?;
-        Some(text.len() - rest.trim_start_matches('\n').len())
-    };
-    if thought(content).is_some() {
-        0
-    } else {
-        thought(text).unwrap_or(0)
+impl Piece {
+    fn new(range: Range<usize>, learnt: bool, message: Option<usize>) -> Self {
+        Self { range, learnt, message }
     }
 }
 
-/// `text` without an empty think block at its end.
-fn without_empty_thought_behind(text: &str) -> &str {
-    let thought = |text| -> Option<&str> {
-        str::trim_end(text)
-            .strip_suffix("</think>")?
-            .trim_end()
-            .strip_suffix("<think>")
-    };
-    thought(text).unwrap_or(text)
-}
-
-/// Encode a text and label the tokens in `spans`, which ascend and do not overlap.
-fn supervise(tokenizer: &Tokenizer, text: &str, spans: &[Range<usize>]) -> Result<Example> {
+/// Encode a text so that no token crosses an edge of `pieces`, which ascend and do not overlap; and where each piece's tokens are.
+fn encode(tokenizer: &Tokenizer, text: &str, pieces: &[Piece]) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
     let mut ids = Vec::new();
-    let mut edges = Vec::with_capacity(2 * spans.len()); // in tokens
+    let mut edges = Vec::with_capacity(2 * pieces.len()); // in tokens
     let mut start = 0; // where `rest` begins in the text
-    let mut rest = tokenizer.encode(text, false)?;
-    for edge in spans.iter().flat_map(|span| [span.start, span.end]) {
-        let piece = match (edge == text.len(), start) {
-            (true, _) => rest.clone(),
-            (false, 0) => tokenizer.encode(&text[..edge], false)?,
-            (false, _) => tokenizer.encode_continuation(&text[start..edge])?,
+    let (mut rest, specials) = tokenizer.encode_with_specials(text)?;
+    for edge in pieces.iter().flat_map(|piece| [piece.range.start, piece.range.end]) {
+        // What comes before a special token is the same with and without what follows: only the text behind the last one is encoded again.
+        let behind = specials.partition_point(|special| special.bytes.end <= edge);
+        let special = specials[..behind].last().filter(|_| start == 0);
+        let (same, piece) = match (special, start) {
+            _ if edge == text.len() => (rest.len(), Vec::new()),
+            _ if edge == start => (0, Vec::new()),
+            (Some(special), _) if special.bytes.end == edge => (special.at + 1, Vec::new()),
+            (Some(special), _) => (special.at, tokenizer.encode(&text[special.bytes.start..edge], false)?),
+            (None, 0) => (0, tokenizer.encode(&text[..edge], false)?),
+            (None, _) => (0, tokenizer.encode_continuation(&text[start..edge])?),
         };
-        edges.push(ids.len() + piece.len());
-        if !rest.starts_with(&piece) {
+        edges.push(ids.len() + same + piece.len());
+        if !rest[same..].starts_with(&piece) {
+            ids.extend_from_slice(&rest[..same]);
             ids.extend(piece);
             start = edge;
             rest = tokenizer.encode_continuation(&text[edge..])?;
         }
     }
     ids.extend(rest);
-    let mut labels = vec![IGNORE; ids.len()];
-    for span in edges.chunks_exact(2) {
-        for at in span[0]..span[1] {
-            labels[at] = ids[at] as i32;
-        }
-    }
-    Ok(Example { ids, labels })
+    Ok((ids, edges.chunks_exact(2).map(|edge| edge[0]..edge[1]).collect()))
 }
 
-/// Every token at which generation stops: the tokenizer's EOS, the model's (`eos_token_id` of its generation config), and the one
+/// Whether a turn's tokens are its text, and end with what the template ends turns with.
+fn verify(template: &ChatTemplate, tokenizer: &Tokenizer, text: &str, ids: &[u32], ends: bool) -> Result<()> {
+    let decoded = tokenizer.decode(ids, false)?;
+    if decoded != text {
+        // A normalizer may have changed the text: then it is compared with its tokens apart.
+        let apart = tokenizer.decode(&tokenizer.encode_continuation(text)?, false)?;
+        if decoded.trim() != apart.trim() {
+            let why = "its tokens decode to another text: the tokenizer and the template do not go together";
+            return Err(Error::template(why));
+        }
+    }
+    let text = text.trim_end();
+    let special = || -> Result<bool> {
+        for &id in ids.iter().rev() {
+            if !tokenizer.decode(&[id], false)?.trim().is_empty() {
+                return Ok(tokenizer.is_special(id));
+            }
+        }
+        Ok(false)
+    };
+    match ending(template) {
+        Some(ending) if ends && !text.ends_with(ending) && !special()? => Err(Error::template(format!(
+            "it does not end with {ending:?}, with which the template ends turns, nor with another special token"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What the template puts behind an assistant's text; `None` where it cannot be told.
+fn ending(template: &ChatTemplate) -> Option<&str> {
+    let probe = || {
+        let content = "Yes.";
+        let messages = vec![Message::new("user", "Is it?"), Message::new("assistant", content)];
+        let conversation = Conversation {
+            messages,
+            ..Conversation::default()
+        };
+        let (text, spans) = conversation.spans(template, TrainOn::Last).ok()?;
+        let turn: String = spans.into_iter().map(|span| &text[span]).collect();
+        Some(turn[turn.rfind(content)? + content.len()..].trim().to_owned())
+    };
+    template.ending.get_or_init(probe).as_deref()
+}
+
+/// Every token at which generation stops: the tokenizer's EOS, the model's (`eos_token_id` of its generation config), and those
 /// with which the template ends an assistant's turn.
 ///
 /// # Errors
 /// As [`Tokenizer::encode`].
 pub fn terminators(tokenizer: &Tokenizer, template: Option<&ChatTemplate>, eos_token_ids: &[u32]) -> Result<Vec<u32>> {
-    let mut ids: Vec<u32> = tokenizer
-        .eos()
-        .into_iter()
-        .chain(eos_token_ids.iter().copied())
-        .collect();
-    let probe = Conversation {
-        messages: vec![Message::new("user", "a"), Message::new("assistant", "b")],
-        ..Default::default()
-    };
     // A template that cannot show its turns says so when it is trained with; here it has no terminator to add.
-    if let Some((text, spans)) = template.and_then(|template| probe.spans(template).ok())
-        && let Some(span) = spans.last()
-        && let Some(last) = tokenizer.encode(text[span.clone()].trim_end(), false)?.last()
-        && tokenizer.is_special(*last)
-    {
-        ids.push(*last);
-    }
+    let ending = template.and_then(ending).unwrap_or("");
+    let mut ids = tokenizer.encode_continuation(ending)?;
+    ids.retain(|&id| tokenizer.is_special(id));
+    ids.extend(tokenizer.eos());
+    ids.extend(eos_token_ids);
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)

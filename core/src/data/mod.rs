@@ -2,16 +2,19 @@
 
 mod batch;
 mod chat;
+mod jinja;
 mod order;
 mod pack;
 mod prepare;
+mod pretokenize;
 mod python;
 mod rows;
+mod spans;
 mod template;
 mod tokenizer;
 
 pub use batch::{Example, IGNORE, MicroBatch};
-pub use chat::{Conversation, Message, terminators};
+pub use chat::{Conversation, Message, TrainOn, terminators};
 pub use order::Order;
 pub use pack::{micro_batches, pack};
 pub use prepare::{Dataset, Overlong, Preparation, Report};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::rows::{Row, for_each_row};
-use super::{ChatTemplate, Example, IGNORE, Tokenizer};
+use super::{ChatTemplate, Example, IGNORE, Tokenizer, TrainOn};
 use crate::{Error, Result};
 
 /// What happens to rows of more than `max_length` tokens.
@@ -32,6 +32,8 @@ pub struct Preparation<'a> {
     pub max_length: usize,
     /// What happens to longer rows.
     pub overlong: Overlong,
+    /// Which tokens of conversations are supervised.
+    pub train_on: TrainOn,
 }
 
 /// What was found in a file.
@@ -184,7 +186,7 @@ impl Preparation<'_> {
                 let tokenizer = self.tokenizer.ok_or_else(no_tokenizer)?;
                 let no_template =
                     || Error::config("chat_template", "is missing: without it messages cannot be rendered");
-                conversation.example(self.template.ok_or_else(no_template)?, tokenizer)?
+                conversation.example(self.template.ok_or_else(no_template)?, tokenizer, self.train_on)?
             }
         };
         if let Some(id) = example.ids.iter().find(|&&id| id as usize >= self.vocab_size) {

@@ -1,4 +1,4 @@
-//! The two pieces of Python's library that chat templates print with: `json.dumps` and `datetime.strftime`.
+//! The pieces of Python's library that chat templates print with: `json.dumps`, `repr` of numbers and `datetime.strftime`.
 
 use serde_json::{Number, Value};
 
@@ -103,11 +103,18 @@ impl Json {
     }
 }
 
-/// A number as Python's `repr` prints it: the shortest digits that read back, an exponent below 1e-4 and from 1e16.
 fn repr(number: &Number) -> String {
-    let Some(x) = number.as_f64().filter(|_| number.is_f64()) else {
-        return number.to_string();
-    };
+    match number.as_f64().filter(|_| number.is_f64()) {
+        Some(x) => float(x),
+        None => number.to_string(),
+    }
+}
+
+/// A number as Python's `repr` prints it: the shortest digits that read back, an exponent below 1e-4 and from 1e16.
+pub(crate) fn float(x: f64) -> String {
+    if !x.is_finite() {
+        return format!("{x}").to_lowercase();
+    }
     let scientific = format!("{x:e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     match exponent.parse::<i32>() {
@@ -116,6 +123,11 @@ fn repr(number: &Number) -> String {
         }
         _ => format!("{x:?}"),
     }
+}
+
+/// White space as Python's `str.isspace` has it: Unicode's, and the four separators of ASCII.
+pub(crate) fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
 /// `strftime` of a moment, in seconds since 1970, with English names. A directive it does not know stays as it is.

@@ -1,12 +1,14 @@
 //! Chat templates, rendered as transformers renders them (its `utils/chat_template_utils.py`).
 
+use std::sync::OnceLock;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, ErrorKind, State};
 use serde_json::{Map, Value};
 
-use super::python;
 use super::tokenizer::TokenizerConfig;
+use super::{jinja, python};
 use crate::{Error, Result};
 
 /// The variable that holds the two characters around generated text.
@@ -21,6 +23,8 @@ pub struct ChatTemplate {
     source: String,
     marks_generation: bool,
     special_tokens: Map<String, Value>,
+    /// What ends an assistant's turn, once it is known.
+    pub(super) ending: OnceLock<Option<String>>,
 }
 
 /// What a template sees beside the messages.
@@ -60,7 +64,7 @@ impl ChatTemplate {
                 .map_err(|e| Error::template(e.to_string()))?,
         );
         environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        jinja::print_as_python(&mut environment);
         environment.add_filter("tojson", tojson);
         environment.add_filter(MARKS, mark);
         environment.add_function(
@@ -91,6 +95,7 @@ impl ChatTemplate {
             source: source.to_owned(),
             marks_generation,
             special_tokens,
+            ending: OnceLock::new(),
         })
     }
 

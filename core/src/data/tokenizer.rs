@@ -1,8 +1,14 @@
 //! Text to token ids and back, as the model's own `tokenizer.json` says.
 
-use serde_json::{Map, Value};
-use tokenizers::Tokenizer as Inner;
+use std::collections::HashSet;
+use std::ops::Range;
 
+use serde_json::{Map, Value};
+use tokenizers::{
+    DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerBuilder, TokenizerImpl,
+};
+
+use super::pretokenize::{Words, check_normalizer};
 use crate::{Error, Result};
 
 /// What `tokenizer_config.json` says beside `tokenizer.json`.
@@ -47,6 +53,10 @@ impl TokenizerConfig {
     }
 }
 
+fn refused(error: tokenizers::Error) -> Error {
+    Error::data(format!("the tokenizer refuses a text: {error}"))
+}
+
 /// A special token of `tokenizer_config.json`.
 fn token(config: &Map<String, Value>, field: &str) -> Result<Option<String>> {
     match config.get(field) {
@@ -83,9 +93,12 @@ fn chat_template(field: Option<&Value>) -> Result<Option<String>> {
     }
 }
 
-/// A tokenizer that never truncates and never pads.
+type Inner = TokenizerImpl<ModelWrapper, NormalizerWrapper, Words, PostProcessorWrapper, DecoderWrapper>;
+
+/// A tokenizer that never truncates, never pads and never stops before the text's end.
 pub struct Tokenizer {
     inner: Inner,
+    special: HashSet<u32>,
     config: TokenizerConfig,
     bos: Option<u32>,
     eos: Option<u32>,
@@ -95,6 +108,14 @@ pub struct Tokenizer {
     adds_space: bool,
 }
 
+/// A special token in an encoded text.
+pub(super) struct Special {
+    /// Which of the tokens it is.
+    pub at: usize,
+    /// Where it stands in the text.
+    pub bytes: Range<usize>,
+}
+
 impl Tokenizer {
     /// A tokenizer from the bytes of `tokenizer.json`, with what `tokenizer_config.json` (or GGUF metadata) adds.
     ///
@@ -102,9 +123,23 @@ impl Tokenizer {
     /// [`Error::Config`] when the bytes are not a tokenizer, or a token of `config` is not in its vocabulary.
     pub fn from_json(tokenizer_json: &[u8], config: TokenizerConfig) -> Result<Self> {
         let broken = |e: tokenizers::Error| Error::config("tokenizer.json", e.to_string());
-        let mut inner = Inner::from_bytes(tokenizer_json).map_err(broken)?;
-        inner.with_truncation(None).map_err(broken)?;
-        inner.with_padding(None);
+        let given = tokenizers::Tokenizer::from_bytes(tokenizer_json).map_err(broken)?;
+        check_normalizer(given.get_normalizer())?;
+        let inner: Inner = TokenizerBuilder::new()
+            .with_model(given.get_model().clone())
+            .with_normalizer(given.get_normalizer().cloned())
+            .with_pre_tokenizer(given.get_pre_tokenizer().map(Words::new).transpose()?)
+            .with_post_processor(given.get_post_processor().cloned())
+            .with_decoder(given.get_decoder().cloned())
+            .with_added_vocabulary(given.get_added_vocabulary().clone())
+            .build()
+            .map_err(broken)?;
+        let added = inner.get_added_tokens_decoder();
+        let special = added
+            .iter()
+            .filter(|(_, token)| token.special)
+            .map(|(&id, _)| id)
+            .collect();
         let id = |field: &str, token: &Option<String>| match token {
             None => Ok(None),
             Some(token) => match inner.token_to_id(token) {
@@ -119,6 +154,7 @@ impl Tokenizer {
         let eos = id("eos_token", &config.eos_token)?;
         let mut tokenizer = Self {
             inner,
+            special,
             config,
             bos,
             eos,
@@ -154,10 +190,7 @@ impl Tokenizer {
 
     fn plain(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false);
-        Ok(encoding
-            .map_err(|e| Error::data(format!("the tokenizer refuses a text: {e}")))?
-            .get_ids()
-            .to_vec())
+        Ok(encoding.map_err(refused)?.get_ids().to_vec())
     }
 
     /// Token ids of a text. `add_special` puts the BOS in front where the model wants one and the text does not bring it; nothing is
@@ -172,6 +205,19 @@ impl Tokenizer {
         } else {
             ids
         })
+    }
+
+    /// Token ids of a text, and the special tokens among them that stand in it literally. Between two of them text is encoded by itself.
+    pub(super) fn encode_with_specials(&self, text: &str) -> Result<(Vec<u32>, Vec<Special>)> {
+        let encoding = self.inner.encode(text, false).map_err(refused)?;
+        let ids = encoding.get_ids().to_vec();
+        let mut specials = Vec::new();
+        for (at, (&id, &(start, end))) in ids.iter().zip(encoding.get_offsets()).enumerate() {
+            if self.is_special(id) && text.get(start..end) == self.id_to_token(id).as_deref() {
+                specials.push(Special { at, bytes: start..end });
+            }
+        }
+        Ok((ids, specials))
     }
 
     /// Token ids of a text that goes on from another one: as [`encode`](Self::encode), without the space that SentencePiece would put in
@@ -221,10 +267,7 @@ impl Tokenizer {
 
     /// Whether a token is one that text never produces by itself.
     pub fn is_special(&self, id: u32) -> bool {
-        self.inner
-            .get_added_tokens_decoder()
-            .get(&id)
-            .is_some_and(|token| token.special)
+        self.special.contains(&id)
     }
 
     /// One more than the largest id, added tokens included.

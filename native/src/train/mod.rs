@@ -120,11 +120,10 @@ impl Job {
         }
         source.check_tensors()?;
         source.save_dtype(settings.save_dtype.as_deref())?;
-        let rows = source.rows(&data, settings.max_length, settings.overlong.as_deref())?;
-        let eval_rows = settings.eval_data.as_deref();
-        let eval_rows = eval_rows
-            .map(|file| source.rows(file, settings.max_length, settings.overlong.as_deref()))
-            .transpose()?;
+        let (overlong, train_on) = (settings.overlong.as_deref(), settings.train_on.as_deref());
+        let read = |file| source.rows(file, settings.max_length, overlong, train_on);
+        let rows = read(&data)?;
+        let eval_rows = settings.eval_data.as_deref().map(read).transpose()?;
         if settings.eval_steps.is_some() && eval_rows.is_none() {
             return Err(Error::config("eval_steps", "needs --eval-data").into());
         }

@@ -33,7 +33,7 @@ fn rows_that_cannot_be_used() {
 #[test]
 fn settings_that_make_no_sense() {
     let bench = Bench::new();
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 14] = [
         (&["--learning-rate=-1"], &["learning_rate", "-1"]),
         (&["--learning-rate", "nan"], &["learning_rate"]),
         (&["--batch-size", "0"], &["batch_size"]),
@@ -48,6 +48,7 @@ fn settings_that_make_no_sense() {
         (&["--method", "qlora"], &["method", "qlora"]),
         (&["--warmup-steps", "1.5"], &["warmup_steps"]),
         (&["--overlong", "cut"], &["overlong", "cut"]),
+        (&["--train-on", "first"], &["train_on", "first", "last"]),
         (&["--max-length", "65"], &["max_length", "64"]),
         (&["--save-dtype", "f16"], &["save_dtype", "adapter"]),
         (&["--method", "full", "--dtype", "f16"], &["dtype"]),

@@ -1,7 +1,7 @@
 //! Files to examples: targets, lengths, what is refused and what is counted.
 
 use super::tokenizer::{bpe, expected, sentencepiece};
-use wgpu_sft::data::{ChatTemplate, Dataset, Example, IGNORE, Overlong, Preparation, Report, TokenizerConfig};
+use wgpu_sft::data::{ChatTemplate, Dataset, Example, IGNORE, Overlong, Preparation, Report, TokenizerConfig, TrainOn};
 use wgpu_sft::{Error, Result};
 
 /// Prepare rows of `input_ids` for a vocabulary of 10, at most 4 tokens each.
@@ -12,6 +12,7 @@ fn tokens(file: &str, overlong: Overlong) -> Result<Dataset> {
         vocab_size: 10,
         max_length: 4,
         overlong,
+        train_on: TrainOn::Assistant,
     };
     Dataset::prepare(file.as_bytes(), &with)
 }
@@ -122,6 +123,7 @@ fn nothing_to_learn_is_an_error() {
         vocab_size: 10,
         max_length: 1,
         overlong: Overlong::Drop,
+        train_on: TrainOn::Assistant,
     };
     assert!(matches!(Dataset::prepare(b"", &tiny), Err(Error::Config { field, .. }) if field == "max_length"));
 }
@@ -137,6 +139,7 @@ fn completions_are_learnt_with_their_eos() {
             vocab_size: 600,
             max_length: 64,
             overlong: Overlong::Error,
+            train_on: TrainOn::Assistant,
         };
         let dataset = Dataset::prepare(file.as_bytes(), &with).unwrap();
         let [prompt, completion]: [Vec<u32>; 2] = serde_json::from_value(case[name].clone()).unwrap();
@@ -176,6 +179,7 @@ fn what_rows_need_and_a_model_lacks_is_named() {
         vocab_size: 600,
         max_length: 64,
         overlong: Overlong::Error,
+        train_on: TrainOn::Assistant,
     };
     let field = |result: Result<Dataset>| match result {
         Err(Error::Config { field, .. }) => field,
@@ -228,6 +232,7 @@ fn a_model_folder_prepares_conversations() {
         vocab_size: 320,
         max_length: 1024,
         overlong: Overlong::Error,
+        train_on: TrainOn::Assistant,
     };
     let file = concat!(
         r#"{"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}, "#,

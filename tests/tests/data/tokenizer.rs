@@ -71,11 +71,11 @@ fn add_bos_token_overrules_the_file() {
 #[test]
 fn the_vocabulary_is_known() {
     let tokenizer = bpe();
-    assert_eq!(tokenizer.vocab_size(), 600);
+    assert_eq!(tokenizer.vocab_size(), 604);
     assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(0), Some(1)));
     assert_eq!(tokenizer.token_to_id("<|im_end|>"), Some(3));
     assert_eq!(tokenizer.id_to_token(3).as_deref(), Some("<|im_end|>"));
-    assert_eq!(tokenizer.id_to_token(600), None);
+    assert_eq!(tokenizer.id_to_token(604), None);
     assert!(tokenizer.is_special(3) && !tokenizer.is_special(300));
 }
 

@@ -1,5 +1,7 @@
 use std::{error::Error, fs};
-use wgpu_sft::data::{ChatTemplate, Dataset, Overlong, Preparation, Tokenizer, TokenizerConfig, micro_batches};
+use wgpu_sft::data::{
+    ChatTemplate, Dataset, Overlong, Preparation, Tokenizer, TokenizerConfig, TrainOn, micro_batches,
+};
 use wgpu_sft::formats::{peft, safetensors};
 use wgpu_sft::gpu::{Gpu, GpuOptions};
 use wgpu_sft::model::{ModelBuilder, ModelConfig, Use};
@@ -29,6 +31,7 @@ async fn tune(folder: &str, rows: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
             vocab_size: config.vocab_size,
             max_length: 512,
             overlong: Overlong::Error,
+            train_on: TrainOn::Assistant,
         },
     )?;
 
