@@ -1,7 +1,7 @@
 //! The training loop's device side: one optimizer step at a time.
 
 use super::{Recompute, TrainConfig, WeightDecayOn, schedule};
-use crate::data::{Example, MicroBatch};
+use crate::data::{Examples, MicroBatch};
 use crate::eval::{self, EvalMetrics};
 use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor, Timing};
 use crate::model::{Flat, Model, Pass, Purpose};
@@ -369,7 +369,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Config`] for an example longer than the capacity, [`Error::Gpu`] when the device fails.
-    pub async fn evaluate(&self, examples: &[Example]) -> Result<EvalMetrics> {
+    pub async fn evaluate<E: Examples + ?Sized>(&self, examples: &E) -> Result<EvalMetrics> {
         eval::run(&self.pass, &self.eval, &self.eval_metrics, examples).await
     }
 
