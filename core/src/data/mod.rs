@@ -20,8 +20,8 @@ pub use order::Order;
 pub use pack::{micro_batches, pack};
 pub use prepare::{Dataset, Intake, Overlong, Preparation, Prepared, Report};
 pub use rows::{
-    AlpacaStyle, Body, Columns, FIELDS, Format, Reading, Recogniser, Row, Segment, Shape, Source, Turn, alpaca_prompt,
-    for_each_row,
+    AlpacaStyle, Body, Columns, FIELDS, Format, Place, Reading, Recogniser, Row, Segment, Shape, Source, Turn,
+    alpaca_prompt, for_each_row,
 };
 pub use template::{ChatTemplate, RenderOptions, Rendered};
 pub use tokenizer::{TextStream, Tokenizer, TokenizerConfig};

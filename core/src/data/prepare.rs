@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::rows::{AlpacaStyle, Body, Reading, Row, Segment, Shape, Source, alpaca_prompt};
+use super::rows::{AlpacaStyle, Body, Place, Reading, Row, Segment, Shape, Source, alpaca_prompt};
 use super::{ChatTemplate, ContentHash, Conversation, Example, IGNORE, Tokenizer};
 use crate::{Error, Result};
 
@@ -129,18 +129,18 @@ impl<'a> Intake<'a> {
         })
     }
 
-    /// What is kept of the row on a line: nothing, one example or, where it is split, several.
+    /// What is kept of the row at a place: nothing, one example or, where it is split, several.
     ///
     /// # Errors
-    /// What is wrong with the row, with its line, unless bad rows are skipped; [`Error::Config`] always.
-    pub fn take(&mut self, line: usize, row: Result<Prepared>) -> Result<Vec<Example>> {
+    /// What is wrong with the row, with its place, unless bad rows are skipped; [`Error::Config`] always.
+    pub fn take(&mut self, place: Place, row: Result<Prepared>) -> Result<Vec<Example>> {
         self.report.rows += 1;
         let no_target = || Error::data("has no target: nothing in it is supervised");
         let row = row.and_then(|row| match row.example.targets() {
-            0 => Err(no_target()),
+            0 => Err(place.blame(no_target())),
             _ => Ok(row),
         });
-        let row = match row.map_err(|e| in_row(e, line)) {
+        let row = match row {
             Ok(row) => row,
             Err(error @ (Error::Data { .. } | Error::Template { .. })) if self.with.skip_bad_rows => {
                 self.report.bad += 1;
@@ -153,7 +153,7 @@ impl<'a> Intake<'a> {
         };
         *self.report.shapes.entry(row.shape).or_default() += 1;
         self.report.longest = self.report.longest.max(row.example.ids.len());
-        let kept = self.fit(line, row);
+        let kept = self.fit(place, row);
         self.report.examples += kept.len();
         for example in &kept {
             self.report.tokens += example.ids.len() as u64;
@@ -163,7 +163,7 @@ impl<'a> Intake<'a> {
     }
 
     /// A row in no more tokens than it may have.
-    fn fit(&mut self, line: usize, row: Prepared) -> Vec<Example> {
+    fn fit(&mut self, place: Place, row: Prepared) -> Vec<Example> {
         let (mut example, most) = (row.example, self.with.max_length);
         if example.ids.len() <= most {
             return vec![example];
@@ -174,7 +174,7 @@ impl<'a> Intake<'a> {
             Overlong::Error | Overlong::Split => {
                 self.refused += 1;
                 if self.too_long.len() < 5 {
-                    self.too_long.push(line);
+                    self.too_long.push(place.number());
                 }
                 Vec::new()
             }
@@ -261,12 +261,12 @@ impl Dataset {
     pub fn read(source: Source, reading: &Reading, with: &Preparation) -> Result<Self> {
         let mut dataset = Self::default();
         let mut intake = Intake::new(with)?;
-        source.for_each(reading, |line, row| {
-            let prepared = row.and_then(|row| with.prepare(row));
+        source.for_each(reading, |place, row| {
+            let prepared = row.and_then(|row| with.prepare(place, row));
             let task = prepared.as_ref().ok().and_then(|row| row.task.clone());
-            for example in intake.take(line, prepared)? {
+            for example in intake.take(place, prepared)? {
                 dataset.examples.push(example);
-                dataset.lines.push(line);
+                dataset.lines.push(place.number());
                 dataset.tasks.push(task.clone());
             }
             Ok(())
@@ -287,11 +287,11 @@ impl Preparation<'_> {
     /// Tokenise one row, whatever its length.
     ///
     /// # Errors
-    /// As [`Dataset::read`], without the line.
-    pub fn prepare(&self, row: Row) -> Result<Prepared> {
+    /// As [`Dataset::read`].
+    pub fn prepare(&self, place: Place, row: Row) -> Result<Prepared> {
         Ok(Prepared {
             shape: row.shape,
-            example: self.example(&row.body)?,
+            example: self.example(&row.body).map_err(|e| place.blame(e))?,
             task: row.task,
         })
     }
@@ -299,7 +299,7 @@ impl Preparation<'_> {
     /// The tokens and labels of what a row holds, whatever its length.
     ///
     /// # Errors
-    /// As [`Dataset::read`], without the line.
+    /// As [`Dataset::read`], without the place.
     pub fn example(&self, body: &Body) -> Result<Example> {
         let example = match body {
             Body::Tokens { ids, labels } => Example {
@@ -431,12 +431,4 @@ fn split(example: &Example, most: usize) -> Vec<Example> {
         }
     };
     starts.map(piece).collect()
-}
-
-/// An error of a row, with the row in it.
-fn in_row(error: Error, line: usize) -> Error {
-    match error {
-        Error::Template { why } => Error::template(format!("line {line} of the data: {why}")),
-        other => other.at_line(line),
-    }
 }

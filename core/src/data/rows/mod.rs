@@ -19,7 +19,7 @@ use crate::{Error, Result};
 
 pub use alpaca::alpaca_prompt;
 pub use columns::{Columns, FIELDS};
-pub use read::{Format, Recogniser, Source, for_each_row};
+pub use read::{Format, Place, Recogniser, Source, for_each_row};
 
 /// The shapes that a row can have, each known by its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
