@@ -34,7 +34,7 @@ pub fn load(args: &ModelArgs, source: &ModelFiles, gpu: &Gpu, quiet: bool) -> Re
 /// Evaluate.
 pub fn run(args: EvalArgs) -> Result<Outcome> {
     let source = ModelFiles::open(&args.model.model, args.json)?;
-    let rows = source.rows(&args.data, &args.rows, args.json)?;
+    let rows = source.rows(&args.data, &args.rows, args.json)?.unweighted("data")?;
     rows.warn_of_bad_rows();
     let gpu = devices::open(&args.device)?;
     let model = load(&args.model, &source, &gpu, args.json)?;

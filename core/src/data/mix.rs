@@ -89,22 +89,33 @@ impl Mixture {
     /// How many examples of each task an epoch has.
     pub fn tasks(&self, mix: Mix) -> BTreeMap<&str, usize> {
         let mut counts = BTreeMap::new();
-        let names = self.files.iter().flat_map(|(_, tasks)| tasks.keys());
-        for (task, group) in names.zip(self.groups(mix)) {
-            *counts.entry(task.as_str()).or_default() += group.per_epoch;
+        for (task, group) in self.shares(mix) {
+            *counts.entry(task).or_default() += group.per_epoch;
         }
         counts
     }
 
     /// The groups that make up an epoch, which has about as many rows whatever the mix.
     pub fn groups(&self, mix: Mix) -> Vec<Group> {
+        if mix != Mix::Proportional {
+            return self.shares(mix).into_iter().map(|(_, group)| group).collect();
+        }
+        let file = |(weight, tasks): &(f64, BTreeMap<String, Vec<u32>>)| {
+            let mut rows = tasks.values().flatten().copied().collect::<Vec<u32>>();
+            rows.sort_unstable();
+            Group::new(rows, *weight)
+        };
+        self.files.iter().map(file).collect()
+    }
+
+    /// The rows of each task of each file.
+    fn shares(&self, mix: Mix) -> Vec<(&str, Group)> {
         let all = || {
-            self.files
-                .iter()
-                .flat_map(|(weight, tasks)| tasks.iter().map(move |group| (weight, group)))
+            let files = self.files.iter();
+            files.flat_map(|(weight, tasks)| tasks.iter().map(move |(task, rows)| (*weight, task.as_str(), rows)))
         };
         let mut sizes: BTreeMap<&str, f64> = BTreeMap::new();
-        for (weight, (task, rows)) in all() {
+        for (weight, task, rows) in all() {
             *sizes.entry(task).or_default() += weight * rows.len() as f64;
         }
         let share = |size: f64| match mix {
@@ -114,19 +125,21 @@ impl Mixture {
         };
         let total: f64 = sizes.values().sum();
         let shares: f64 = sizes.values().map(|size| share(*size)).sum();
-        let group = |(weight, (task, rows)): (&f64, (&String, &Vec<u32>))| {
-            let size = sizes[task.as_str()];
-            let times = match mix {
-                Mix::Proportional => *weight,
-                _ => weight * total * share(size) / shares / size,
-            };
-            Group {
-                rows: rows.clone(),
-                // However few of its kind an epoch has, no row is left out for good.
-                per_epoch: ((times * rows.len() as f64).round() as usize).max(1),
-            }
+        let group = |(weight, task, rows): (f64, &'_ str, &Vec<u32>)| {
+            let size = sizes[task];
+            Group::new(rows.clone(), weight * total * share(size) / shares / size)
         };
-        all().map(group).collect()
+        all()
+            .map(|(weight, task, rows)| (task, group((weight, task, rows))))
+            .collect()
+    }
+}
+
+impl Group {
+    /// Each of these rows is seen so often in an epoch. However few of them it has, none is left out for good.
+    fn new(rows: Vec<u32>, times: f64) -> Self {
+        let per_epoch = ((times * rows.len() as f64).round() as usize).max(1);
+        Self { rows, per_epoch }
     }
 }
 

@@ -71,7 +71,9 @@ pub struct Report {
     pub rows: usize,
     /// Of those that can be used, how many there are of each shape.
     pub shapes: BTreeMap<Shape, usize>,
-    /// Examples kept: one a row, or the pieces of it.
+    /// Rows kept.
+    pub kept: usize,
+    /// Examples that they make: one a row, or the pieces of it.
     pub examples: usize,
     /// Tokens of the examples kept.
     pub tokens: u64,
@@ -154,6 +156,7 @@ impl<'a> Intake<'a> {
         *self.report.shapes.entry(row.shape).or_default() += 1;
         self.report.longest = self.report.longest.max(row.example.ids.len());
         let kept = self.fit(place, row);
+        self.report.kept += usize::from(!kept.is_empty());
         self.report.examples += kept.len();
         for example in &kept {
             self.report.tokens += example.ids.len() as u64;

@@ -1,7 +1,7 @@
 //! Files as the command line names them.
 
 use std::fs::File;
-use std::io::{Read, Seek, stdin};
+use std::io::{Read, stdin};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -73,17 +73,16 @@ pub fn for_each_row(
     if source.format != Format::Parquet {
         return Ok(source.for_each(reading, each)?);
     }
-    // Parquet is read from its end: what is no plain file becomes one.
-    let mut file = match File::open(name) {
-        Ok(file) if !name.ends_with(".gz") => file,
-        _ => {
-            let mut copy = tempfile::tempfile().context("making a temporary file")?;
-            std::io::copy(&mut source.into_inner(), &mut copy)?;
-            copy
+    // Parquet is read from its end: what is packed, or no file, becomes one.
+    if let (Ok(mut file), false) = (File::open(name), name == "-") {
+        let mut mark = [0; 4];
+        if file.read_exact(&mut mark).is_ok() && mark == *b"PAR1" {
+            return parquet::for_each_row(file, reading, each);
         }
-    };
-    file.rewind()?;
-    parquet::for_each_row(file, reading, each)
+    }
+    let mut copy = tempfile::tempfile().context("making a temporary file")?;
+    std::io::copy(&mut source.into_inner(), &mut copy)?;
+    parquet::for_each_row(copy, reading, each)
 }
 
 /// Tells how many bytes have been read.

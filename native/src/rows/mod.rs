@@ -88,6 +88,17 @@ impl Rows {
         Ok(rows)
     }
 
+    /// Refuse weights, which say nothing where each row is seen once.
+    pub fn unweighted(self, field: &str) -> Result<Self> {
+        match self.files.iter().find(|(file, _)| file.weight != 1.0) {
+            None => Ok(self),
+            Some((file, _)) => {
+                let why = format!("{} has a weight, which only training knows", file.name);
+                Err(Error::config(field, why).into())
+            }
+        }
+    }
+
     /// The groups of rows that make up an epoch.
     pub fn groups(&self, mix: Mix) -> Vec<Group> {
         self.mixture.groups(mix)

@@ -129,7 +129,7 @@ impl Job {
         let rows = source.rows(&data, &row_args, quiet)?;
         let eval_files = settings.eval_data.as_deref();
         let eval_rows = eval_files
-            .map(|files| source.rows(files, &row_args, quiet))
+            .map(|files| source.rows(files, &row_args, quiet)?.unweighted("eval_data"))
             .transpose()?;
         let (mut order, total) = config.order_of_groups(rows.groups(mix))?;
 
@@ -243,7 +243,7 @@ impl Job {
         let (tokens, targets) = (rows.sum(|report| report.tokens), rows.sum(|report| report.targets));
         self.say(&format!(
             "rows: {} of {}, {tokens} tokens, {targets} targets ({:.1} %), longest {} tokens",
-            rows.examples.count(),
+            rows.sum(|report| report.kept as u64),
             rows.sum(|report| report.rows as u64),
             100.0 * targets as f64 / tokens as f64,
             rows.longest(),

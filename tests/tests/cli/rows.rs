@@ -60,7 +60,7 @@ fn nested(file: File, names: [&str; 3], rows: &[&[[&str; 2]]], compression: basi
 fn every_format_holds_the_same_rows() {
     let bench = Bench::new();
     let chats: [&[[&str; 2]]; 2] = [
-        &[["user", "Hi"], ["assistant", "Hello, 42!"]],
+        &[["system", "s"], ["user", "Hi"], ["assistant", "42!"]],
         &[["system", "Be kind."], ["user", "a"], ["assistant", "b"]],
     ];
     let json: Vec<Value> = chats
@@ -119,7 +119,7 @@ fn every_format_holds_the_same_rows() {
     nested(
         file,
         ["conversations", "from", "value"],
-        &[&[["human", "Hi"], ["gpt", "Hello, 42!"]]],
+        &[&[["system", "s"], ["human", "Hi"], ["gpt", "b"]]],
         basic::Compression::SNAPPY,
     );
     assert_eq!(eval(&bench, &["turns.parquet"], &[]).0["rows"], 1);
@@ -139,7 +139,7 @@ fn every_format_holds_the_same_rows() {
     fs::write(bench.path("short.parquet"), &whole[..whole.len() / 2]).unwrap();
     refused("short.parquet", &["short.parquet", "Parquet"]);
     bench.write("bad.jsonl", "{\"input_ids\": [1, 2]}\n{\"input_ids\": [1, }\n");
-    refused("bad.jsonl", &["bad.jsonl", "line 2", "column 18"]);
+    refused("bad.jsonl", &["bad.jsonl", "line 2", "column 19"]);
 }
 
 #[test]
@@ -182,13 +182,17 @@ fn files_are_mixed_by_weight_and_task() {
         assert!(out.contains(said), "{said:?} is not in {out}");
     }
     let out = train(&["--config", "run.toml", "--mix", "balanced"]).fine();
-    assert!(out.contains("tasks in an epoch: code 8, qa 8, unnamed 8"), "{out}");
+    assert!(out.contains("tasks in an epoch: unnamed 8, code 8, qa 8"), "{out}");
     assert!(out.contains("steps: 15 of 5 examples"), "{out}");
     let again = train(&["--data", "rows.jsonl", "--data", "named.jsonl"]).fine();
     assert!(again.contains("rows: 28 of 28"), "{again}");
     let refused = |more: &[&str], reasons: &[&str]| train(more).refused(reasons);
     refused(&["--data", "rows.jsonl", "rows.jsonl"], &["rows.jsonl is there twice"]);
     refused(&["--data", "rows.jsonl:0"], &["data", "a weight of 0"]);
+    refused(
+        &["--data", "rows.jsonl", "--eval-data", "named.jsonl:2"],
+        &["eval_data", "named.jsonl has a weight"],
+    );
     refused(&["--data", "rows.jsonl", "--mix", "even"], &["mix", "even"]);
     refused(
         &["--data", "rows.jsonl", "--columns", "prompt"],
@@ -290,7 +294,7 @@ fn columns_and_shapes_are_told() {
     assert!(split["rows"].as_u64().unwrap() > 5, "{split}");
     bench.write(
         "alpaca.json",
-        "[{\"instruction\": \"Hi\", \"input\": \"\", \"output\": \"Hello\"}]",
+        "[{\"instruction\": \"Hi\", \"system\": \"s\", \"output\": \"b\"}]",
     );
     let chat = eval(&bench, &["alpaca.json"], &[]).0;
     let stanford = bench.run(&[
@@ -303,7 +307,7 @@ fn columns_and_shapes_are_told() {
         "--alpaca-style",
         "alpaca",
     ]);
-    stanford.refused(&["more than 64 tokens"]); // Stanford's text is longer than this model's context
+    stanford.refused(&["alpaca.json", "row 1", "set alpaca_style to alpaca-chat"]);
     assert_eq!(chat["rows"], 1);
 }
 

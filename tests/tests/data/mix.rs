@@ -63,8 +63,13 @@ fn weights_of_one_change_nothing() {
         Order::new(42, true, 20, 3).unwrap(),
         Order::of_groups(42, true, files([1.0; 3]), 3).unwrap(),
     );
+    // Nor do tasks, unless they share epochs out.
+    let mut mixture = Mixture::default();
+    (0..20).for_each(|row| mixture.add(["a", "b", "c"][row % 3]).unwrap());
+    let mut named = Order::of_groups(42, true, mixture.groups(Mix::Proportional), 3).unwrap();
     for step in 0..30 {
         assert_eq!(plain.step(step), grouped.step(step));
+        assert_eq!(plain.step(step), named.step(step));
     }
 }
 

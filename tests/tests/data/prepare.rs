@@ -55,6 +55,7 @@ fn rows_that_are_too_long_are_refused_dropped_or_truncated() {
             longest: 6,
             overlong: 2,
             shapes: BTreeMap::from([(Shape::Tokens, 4)]),
+            kept: 2,
             examples: 2,
             ..Report::default()
         }
@@ -79,6 +80,7 @@ fn rows_that_are_too_long_are_refused_dropped_or_truncated() {
             overlong: 2,
             truncated_to_nothing: 1,
             shapes: BTreeMap::from([(Shape::Tokens, 4)]),
+            kept: 3,
             examples: 3,
             ..Report::default()
         }
@@ -401,7 +403,7 @@ fn long_texts_are_split_and_other_rows_are_not() {
         assert_eq!(targets, whole.examples[0].ids[1..]);
         assert!(split.examples.iter().all(|piece| (2..=most).contains(&piece.ids.len())));
         assert_eq!(split.report.targets, n as u64 - 1);
-        assert_eq!((split.report.rows, split.report.examples), (1, split.lines.len()));
+        assert_eq!((split.report.kept, split.report.examples), (1, split.lines.len()));
     }
     let (_, reason) = why(Dataset::prepare(row.as_bytes(), &with(8, Overlong::Error)));
     assert!(reason.contains("truncate or split"), "{reason}");
