@@ -12,7 +12,7 @@ pub enum Error {
     /// A row, a label or a file of rows is not usable: mend the data.
     #[error("{}{why}", .line.map(|l| format!("line {l}: ")).unwrap_or_default())]
     Data {
-        /// Line in the file (from 1) or, in a JSON array, the row's number (from 1), where known.
+        /// Line in the file (from 1), where known. Where lines do not tell rows apart, `why` has the row's number.
         line: Option<usize>,
         /// What is wrong with it.
         why: String,

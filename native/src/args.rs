@@ -51,7 +51,7 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Run")]
     pub print_config: bool,
 
-    /// Show steps, tokens, memory and an estimate of the time; write nothing
+    /// Show rows, steps, packing, memory and an estimate of the time; write nothing
     #[arg(long, help_heading = "Run")]
     pub dry_run: bool,
 
@@ -97,20 +97,40 @@ pub struct ModelArgs {
     pub dtype: Option<String>,
 }
 
-/// How rows are tokenised.
-#[derive(ClapArgs, Clone)]
-pub struct LengthArgs {
+/// How rows are read.
+#[derive(ClapArgs, Clone, Default)]
+#[command(next_help_heading = "Rows")]
+pub struct RowArgs {
     /// Most tokens of a row [default: 1024, or the model's context if that is shorter]
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
 
-    /// What to do with longer rows: error, drop or truncate
-    #[arg(long, value_name = "WHAT", default_value = "error")]
-    pub overlong: String,
+    /// What to do with longer rows: error, drop, truncate or split (rows of text alone) [default: error]
+    #[arg(long, value_name = "WHAT")]
+    pub overlong: Option<String>,
 
-    /// Which turns of conversations count: assistant, last or all
-    #[arg(long, value_name = "WHICH", default_value = "assistant")]
-    pub train_on: String,
+    /// What conversations teach: the assistant's turns (assistant), the last of them (last), or everything (all)
+    /// [default: assistant]
+    #[arg(long, value_name = "WHICH")]
+    pub train_on: Option<String>,
+
+    /// Columns that are not named as fields are: prompt=question,completion=answer
+    #[arg(long, value_name = "FIELD=COLUMN,...")]
+    pub columns: Option<String>,
+
+    /// The shape of the rows, where their keys fit several: alpaca, dolly, prompt-completion,
+    /// prompt-completion-messages, messages, sharegpt, text, segments or tokens
+    #[arg(long, value_name = "SHAPE")]
+    pub shape: Option<String>,
+
+    /// Instructions as Stanford's text (alpaca) or through the chat template (alpaca-chat) [default: alpaca-chat if
+    /// the model has a template]
+    #[arg(long, value_name = "STYLE")]
+    pub alpaca_style: Option<String>,
+
+    /// Leave rows out that cannot be used, and list the first ten
+    #[arg(long)]
+    pub skip_bad_rows: bool,
 }
 
 #[derive(ClapArgs)]
@@ -141,12 +161,9 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub model: ModelArgs,
 
-    /// Rows: JSONL or JSON
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-
-    #[command(flatten)]
-    pub length: LengthArgs,
+    /// Files of rows: JSONL, JSON, CSV or Parquet, plain or gzip; -: standard input
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub data: Vec<String>,
 
     /// Print one JSON object
     #[arg(long)]
@@ -154,6 +171,9 @@ pub struct EvalArgs {
 
     #[command(flatten)]
     pub device: DeviceArgs,
+
+    #[command(flatten)]
+    pub rows: RowArgs,
 }
 
 /// How tokens are chosen.

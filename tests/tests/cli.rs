@@ -3,6 +3,7 @@
 mod killed;
 mod models;
 mod refused;
+mod rows;
 mod runs;
 
 use std::fs;

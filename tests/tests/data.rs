@@ -1,6 +1,8 @@
 //! Rows, masks, order and packing.
 
+mod files;
 mod long;
+mod mix;
 mod order;
 mod prepare;
 mod rows;

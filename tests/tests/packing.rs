@@ -169,6 +169,54 @@ fn packing_does_not_change_a_step() {
     }
 }
 
+/// Each example's own loss and gradient: among others without a target, and alone.
+#[test]
+fn an_example_is_among_others_what_it_is_alone() {
+    for name in MODELS {
+        let examples = examples(name);
+        let total: usize = examples.iter().map(|e| e.ids.len()).sum();
+        let all: Vec<usize> = (0..examples.len()).collect();
+        for (method, adapter) in methods() {
+            let mut trainer = trainer(model(name, adapter.as_ref()), total);
+            for i in 0..examples.len() {
+                let mut others = examples.clone();
+                for other in (0..examples.len()).filter(|&other| other != i) {
+                    others[other].labels.fill(IGNORE);
+                }
+                let (want_loss, want) = gradients(&mut trainer, &batches(&examples, &[&[i]]));
+                let (got_loss, got) = gradients(&mut trainer, &batches(&others, &[&all]));
+                let what = format!("{name}, {method}, example {i}");
+                close(&what, got_loss, want_loss, 1e-5);
+                for (parameter, want) in &want {
+                    let (difference, size) = (largest_difference(&got[parameter], want), largest(want));
+                    assert!(
+                        difference <= 1e-5 * size,
+                        "{what}, {parameter}: {difference:.2e} of {size:.2e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn token_rows_are_those_of_whole_tiles() {
+    let examples = examples(MODELS[0]);
+    let mut trainer = trainer(model(MODELS[0], None), 300);
+    for tokens in [1, 50, 127, 128, 129, 300] {
+        let rows = trainer.token_rows(tokens) as usize;
+        assert!((tokens..tokens + 128).contains(&rows), "{tokens} tokens in {rows} rows");
+    }
+    let batches = batches(&examples, &[&[0, 1, 2], &[3, 4]]);
+    trainer.submit(&batches).expect("a step");
+    let metrics = pollster::block_on(trainer.metrics()).expect("metrics");
+    let rows: u64 = batches.iter().map(|batch| trainer.token_rows(batch.tokens.len())).sum();
+    assert_eq!(metrics.token_rows, rows);
+    let tokens: u64 = batches.iter().map(|batch| batch.tokens.len() as u64).sum();
+    assert_eq!(metrics.tokens, tokens);
+    assert!(metrics.token_rows >= metrics.tokens);
+}
+
 #[test]
 fn dropout_is_of_the_example() {
     // The test above must not pass because dropout does nothing, or is the same everywhere.

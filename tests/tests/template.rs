@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wgpu_sft::Error;
 use wgpu_sft::data::{
-    ChatTemplate, Conversation, Example, IGNORE, Message, RenderOptions, Row, Tokenizer, TokenizerConfig, TrainOn,
+    Body, ChatTemplate, Conversation, Example, IGNORE, Message, Reading, RenderOptions, Row, Tokenizer, TokenizerConfig, TrainOn,
 };
 
 mod property;
@@ -83,8 +83,8 @@ fn expected() -> Value {
 }
 
 fn conversation(row: &Value) -> Conversation {
-    match Row::from_json(row).unwrap() {
-        Row::Chat(conversation) => conversation,
+    match Row::from_json(row, &Reading::default()).unwrap().body {
+        Body::Chat(conversation) => conversation,
         other => panic!("{other:?}"),
     }
 }

@@ -13,6 +13,7 @@
 //! The tokens of each span are decoded and compared with its text. Special tokens that a message's text spells out become special
 //! tokens, as they do in transformers.
 
+use std::str::FromStr;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,22 @@ pub enum TrainOn {
     Last,
     /// Every token but the first, the template's own text included.
     All,
+}
+
+impl FromStr for TrainOn {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Ok(match name {
+            "assistant" => Self::Assistant,
+            "last" => Self::Last,
+            "all" => Self::All,
+            _ => {
+                let why = format!("{name:?} is none of assistant, last, all");
+                return Err(Error::config("train_on", why));
+            }
+        })
+    }
 }
 
 /// One message of a conversation.

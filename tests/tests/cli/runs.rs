@@ -38,7 +38,8 @@ fn an_adapter_is_trained_logged_and_evaluated() {
             "grad_norm",
             "learning_rate",
             "targets",
-            "tokens"
+            "tokens",
+            "packing"
         ]
     );
     assert_eq!((&steps[4]["step"], &steps[4]["epoch"]), (&json!(5), &json!(1.0)));

@@ -1,0 +1,28 @@
+//! Rows of Parquet files: nested columns become JSON.
+
+use std::fs::File;
+
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use anyhow::{Context, Result};
+use wgpu_sft::Result as RowResult;
+use wgpu_sft::data::{Place, Reading, Recogniser, Row};
+
+/// Call `each` with every row, or what is wrong with it, and where it is.
+pub fn for_each_row(
+    file: File,
+    reading: &Reading,
+    mut each: impl FnMut(Place, RowResult<Row>) -> RowResult<()>,
+) -> Result<()> {
+    let file = SerializedFileReader::new(file).context("not a Parquet file, or a damaged one")?;
+    let mut recogniser = Recogniser::new(reading);
+    for (row, number) in file.get_row_iter(None).context("reading Parquet")?.zip(1..) {
+        // A page that cannot be unpacked hides the rows behind it.
+        let row = row.with_context(|| format!("row {number}: reading Parquet"))?;
+        let place = Place {
+            line: None,
+            row: Some(number),
+        };
+        each(place, recogniser.row(place, Ok(row.to_json_value())))?;
+    }
+    Ok(())
+}
