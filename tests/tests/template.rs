@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use wgpu_sft::Error;
 use wgpu_sft::data::{
-    Body, ChatTemplate, Conversation, Example, IGNORE, Message, Reading, RenderOptions, Row, Tokenizer, TokenizerConfig, TrainOn,
+    Body, ChatTemplate, Conversation, Example, IGNORE, Message, Reading, RenderOptions, Row, Tokenizer,
+    TokenizerConfig, TrainOn,
 };
 
 mod property;

@@ -13,8 +13,8 @@
 //! The tokens of each span are decoded and compared with its text. Special tokens that a message's text spells out become special
 //! tokens, as they do in transformers.
 
-use std::str::FromStr;
 use std::ops::Range;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

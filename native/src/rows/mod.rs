@@ -39,7 +39,12 @@ impl RowArgs {
                 .map(str::parse)
                 .transpose()?
                 .unwrap_or_default(),
-            train_on: self.train_on.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
+            train_on: self
+                .train_on
+                .as_deref()
+                .map(str::parse)
+                .transpose()?
+                .unwrap_or_default(),
             alpaca_style: self.alpaca_style.as_deref().map(str::parse).transpose()?,
             skip_bad_rows: self.skip_bad_rows,
             ..for_model
