@@ -34,6 +34,8 @@ pub enum Stream {
     Sampling = 2,
     /// Initial weights; the lane is the tensor.
     Init = 3,
+    /// Which rows are held out; lane and index are the row's digest.
+    Split = 4,
 }
 
 /// Four random words, number `index` of a lane of a stream.

@@ -6,7 +6,10 @@ mod order;
 mod pack;
 mod prepare;
 mod python;
+pub mod quality;
 mod rows;
+pub mod split;
+pub mod tasks;
 mod template;
 mod tokenizer;
 
