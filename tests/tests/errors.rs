@@ -1,7 +1,7 @@
 //! Each kind of error, provoked from outside, with what it must name.
 
 use crate::config::fixture_text;
-use wgpu_sft::data::{ChatTemplate, Example, IGNORE, MicroBatch, Row, TokenizerConfig, for_each_row};
+use wgpu_sft::data::{ChatTemplate, Example, IGNORE, MicroBatch, Reading, Row, TokenizerConfig, for_each_row};
 use wgpu_sft::formats::{Dtype, safetensors};
 use wgpu_sft::gpu::{Counts, Family, Gpu, GpuOptions, Grid, Kernel, PlanBuilder, Rows, Scalars};
 use wgpu_sft::model::{Generator, Model, ModelBuilder, ModelConfig, Use, init};
@@ -75,9 +75,15 @@ fn state(trainer: &Trainer) -> Vec<(String, Vec<f32>)> {
 #[test]
 fn data_names_the_line() {
     let file = b"{\"prompt\": \"a\", \"completion\": \"b\"}\n\n{\"prompt\": \"a\"";
-    let error = says(for_each_row(file, |_, _: Row| Ok(())), &["line 3: "]);
+    let error = says(
+        for_each_row(file, &Reading::default(), |_, row| row.map(drop)),
+        &["line 3: "],
+    );
     assert!(matches!(error, Error::Data { line: Some(3), .. }), "{error:?}");
-    let alone = says(Row::from_json(&serde_json::json!({"text": "a"})), &[]);
+    let alone = says(
+        Row::from_json(&serde_json::json!({"texts": "a"}), &Reading::default()),
+        &[],
+    );
     assert!(matches!(alone, Error::Data { line: None, .. }), "{alone:?}");
     assert!(!alone.to_string().contains("line"), "{alone}");
 }

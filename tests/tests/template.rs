@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use wgpu_sft::Error;
 use wgpu_sft::data::terminators;
 use wgpu_sft::data::{
-    ChatTemplate, Conversation, Example, IGNORE, Message, RenderOptions, Row, Tokenizer, TokenizerConfig,
+    Body, ChatTemplate, Conversation, Example, IGNORE, Message, Reading, RenderOptions, Row, Tokenizer, TokenizerConfig,
 };
 
 /// Each template, and what it ends an assistant's turn with.
@@ -78,8 +78,8 @@ fn expected() -> Value {
 }
 
 fn conversation(row: &Value) -> Conversation {
-    match Row::from_json(row).unwrap() {
-        Row::Chat(conversation) => conversation,
+    match Row::from_json(row, &Reading::default()).unwrap().body {
+        Body::Chat(conversation) => conversation,
         other => panic!("{other:?}"),
     }
 }

@@ -18,6 +18,8 @@ pub use chat::{Conversation, Message, terminators};
 pub use order::Order;
 pub use pack::{micro_batches, pack};
 pub use prepare::{Dataset, Overlong, Preparation, Report};
-pub use rows::{Row, for_each_row};
+pub use rows::{
+    AlpacaStyle, Body, Columns, FIELDS, Format, Reading, Recogniser, Row, Segment, Shape, Source, Turn, for_each_row,
+};
 pub use template::{ChatTemplate, RenderOptions, Rendered};
 pub use tokenizer::{TextStream, Tokenizer, TokenizerConfig};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rows::{Row, for_each_row};
+use super::rows::{Body, Reading, Row, for_each_row};
 use super::{ChatTemplate, Example, IGNORE, Tokenizer};
 use crate::{Error, Result};
 
@@ -79,8 +79,8 @@ impl Dataset {
         }
         let mut dataset = Self::default();
         let mut too_long = Vec::new();
-        for_each_row(bytes, |line, row| {
-            let mut example = with.example(row).map_err(|e| in_row(e, line))?;
+        for_each_row(bytes, &Reading::default(), |line, row| {
+            let mut example = with.example(row?).map_err(|e| in_row(e, line))?;
             let length = example.ids.len();
             dataset.report.rows += 1;
             dataset.report.longest = dataset.report.longest.max(length);
@@ -175,17 +175,18 @@ impl Preparation<'_> {
                 "is missing: without it only input_ids can be trained on",
             )
         };
-        let example = match row {
-            Row::Tokens { ids, labels } => Example { ids, labels },
-            Row::Text { prompt, completion } => {
+        let example = match row.body {
+            Body::Tokens { ids, labels } => Example { ids, labels },
+            Body::Text { prompt, completion } => {
                 text_example(self.tokenizer.ok_or_else(no_tokenizer)?, &prompt, &completion)?
             }
-            Row::Chat(conversation) => {
+            Body::Chat(conversation) => {
                 let tokenizer = self.tokenizer.ok_or_else(no_tokenizer)?;
                 let no_template =
                     || Error::config("chat_template", "is missing: without it messages cannot be rendered");
                 conversation.example(self.template.ok_or_else(no_template)?, tokenizer)?
             }
+            _ => return Err(Error::data("cannot be trained on yet")),
         };
         if let Some(id) = example.ids.iter().find(|&&id| id as usize >= self.vocab_size) {
             return Err(Error::data(format!(

@@ -1,12 +1,12 @@
 //! Files of rows: shapes, lines, and errors that name them.
 
-use wgpu_sft::data::{Row, for_each_row};
+use wgpu_sft::data::{Body, Reading, Row, Shape, for_each_row};
 use wgpu_sft::{Error, Result};
 
 fn rows(file: impl AsRef<[u8]>) -> Result<Vec<(usize, Row)>> {
     let mut rows = Vec::new();
-    for_each_row(file.as_ref(), |line, row| {
-        rows.push((line, row));
+    for_each_row(file.as_ref(), &Reading::default(), |line, row| {
+        rows.push((line, row?));
         Ok(())
     })?;
     Ok(rows)
@@ -24,9 +24,13 @@ const TEXT: &str = r#"{"prompt": "a", "completion": "b", "id": 7}"#;
 
 #[test]
 fn lines_and_arrays_hold_the_same_rows() {
-    let text = Row::Text {
-        prompt: "a".into(),
-        completion: "b".into(),
+    let text = Row {
+        shape: Shape::PromptCompletion,
+        body: Body::Text {
+            prompt: "a".into(),
+            completion: "b".into(),
+        },
+        task: None,
     };
     let two = vec![(1, text.clone()), (2, text.clone())];
     assert_eq!(rows(format!("{TEXT}\n{TEXT}")).unwrap(), two);
@@ -157,8 +161,8 @@ fn wrong_rows_are_named_by_what_is_wrong() {
 
 #[test]
 fn tokens_lose_their_padding_and_nothing_else() {
-    let tokens = |row: &str| match rows(row).unwrap().remove(0).1 {
-        Row::Tokens { ids, labels } => (ids, labels),
+    let tokens = |row: &str| match rows(row).unwrap().remove(0).1.body {
+        Body::Tokens { ids, labels } => (ids, labels),
         other => panic!("{other:?}"),
     };
     assert_eq!(
@@ -181,7 +185,7 @@ fn messages_keep_what_templates_may_read() {
     let row = r#"{"messages": [{"role": "user", "name": "Ann", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
         {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {"z": 1, "a": 2}}}]}],
         "tools": "[{\"name\": \"f\"}]", "chat_template_kwargs": {"enable_thinking": false}}"#;
-    let Row::Chat(chat) = rows(row.replace('\n', " ")).unwrap().remove(0).1 else {
+    let Body::Chat(chat) = rows(row.replace('\n', " ")).unwrap().remove(0).1.body else {
         panic!()
     };
     assert_eq!(chat.messages[0].content.as_deref(), Some("ab"));
@@ -198,7 +202,7 @@ fn messages_keep_what_templates_may_read() {
 fn an_error_of_the_caller_gets_the_line() {
     for file in [format!("{TEXT}\n{TEXT}"), format!("[{TEXT}, {TEXT}]")] {
         let mut seen = 0;
-        let error = for_each_row(file.as_bytes(), |line, _| {
+        let error = for_each_row(file.as_bytes(), &Reading::default(), |line, _| {
             seen += 1;
             if line == 2 { Err(Error::data("no")) } else { Ok(()) }
         });

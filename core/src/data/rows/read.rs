@@ -1,0 +1,198 @@
+//! Files of rows, whatever they are written in: read once, front to back, one row in memory.
+
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+
+use flate2::bufread::MultiGzDecoder;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use super::{Reading, Row, Shape, csv, json};
+use crate::{Error, Result};
+
+/// The most bytes that a row may have.
+pub(super) const MAX_ROW: usize = 64 << 20;
+/// Bytes by which a file's format is told.
+const HEAD: usize = 64 << 10;
+
+/// What rows are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A JSON object a line.
+    Jsonl,
+    /// An array of objects, an object with such an array in it, or objects of several lines one after another.
+    Json,
+    /// Comma-separated values; the first line names the columns.
+    Csv,
+    /// Apache Parquet, which this library tells apart but does not read.
+    Parquet,
+}
+
+impl Format {
+    /// From a file's first bytes and its name.
+    fn of(head: &[u8], name: &str) -> Self {
+        if head.starts_with(b"PAR1") {
+            return Self::Parquet;
+        }
+        let name = name.to_ascii_lowercase();
+        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        if name.ends_with(".csv") {
+            return Self::Csv;
+        }
+        let text = head.trim_ascii_start();
+        match text.first() {
+            Some(b'[') => Self::Json,
+            Some(b'{') => {
+                // One line of JSONL is an object; a line that ends early is the first of several that make one up.
+                let line = text.split(|byte| *byte == b'\n').next().unwrap_or(text);
+                let alone = text[line.len()..].trim_ascii().is_empty();
+                match serde_json::from_slice::<IgnoredAny>(line) {
+                    Err(e) if e.is_eof() && (line.len() < text.len() || name.ends_with(".json")) => Self::Json,
+                    Ok(_) if alone => Self::Json,
+                    _ => Self::Jsonl,
+                }
+            }
+            _ if name.ends_with("jsonl") || name.ends_with("json") => Self::Jsonl,
+            // A header names its columns, which JSON never begins with.
+            Some(first) if first.is_ascii_alphanumeric() || b"\"_".contains(first) => match text.contains(&b',') {
+                true => Self::Csv,
+                false => Self::Jsonl,
+            },
+            _ => Self::Jsonl,
+        }
+    }
+}
+
+/// A file of rows, opened: plain or gzip, its format told by its first bytes and, where these leave it open, its name.
+pub struct Source<'a> {
+    /// What its rows are written in.
+    pub format: Format,
+    input: Box<dyn BufRead + 'a>,
+}
+
+impl<'a> Source<'a> {
+    /// Begin to read a file.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when reading fails, and for UTF-16.
+    pub fn new(input: impl Read + 'a, name: &str) -> Result<Self> {
+        let (mut head, mut input) = peek(input)?;
+        if head.starts_with(&[0x1F, 0x8B]) {
+            (head, input) = peek(MultiGzDecoder::new(input))?;
+        }
+        if head.starts_with(&[0xFF, 0xFE]) || head.starts_with(&[0xFE, 0xFF]) {
+            return Err(Error::data("is UTF-16: save it as UTF-8"));
+        }
+        const MARK: &[u8] = "\u{FEFF}".as_bytes();
+        if head.starts_with(MARK) {
+            input.consume(MARK.len());
+            head.drain(..MARK.len());
+        }
+        let format = Format::of(&head, name);
+        Ok(Self { format, input })
+    }
+
+    /// Call `each` with every row, or what is wrong with it, and the line that it begins on. Blank lines count but are no rows.
+    ///
+    /// # Errors
+    /// What `each` returns: it decides which rows end the reading. [`Error::Data`] when reading fails or no further row can be found:
+    /// an array that ends early, a quotation mark of CSV that is never closed.
+    pub fn for_each(self, reading: &Reading, mut each: impl FnMut(usize, Result<Row>) -> Result<()>) -> Result<()> {
+        let mut recogniser = Recogniser::new(reading);
+        let handle = |line: usize, json: Result<Value>| {
+            let row = json.and_then(|json| recogniser.row(line, &json));
+            each(line, row.map_err(|e| e.at_line(line))).map_err(|e| e.at_line(line))
+        };
+        match self.format {
+            Format::Jsonl => jsonl(self.input, handle),
+            Format::Json => json::for_each(self.input, |key| reading.makes_row(key), handle),
+            Format::Csv => csv::for_each(self.input, handle),
+            Format::Parquet => Err(Error::data("is Parquet, which the command-line tool reads")),
+        }
+    }
+}
+
+impl Reading {
+    /// Whether a key makes an object a row, by its own name or by one that columns are mapped from.
+    fn makes_row(&self, key: &str) -> bool {
+        Shape::ALL.iter().any(|shape| shape.keys().contains(&key)) || self.columns.maps(key)
+    }
+}
+
+/// The first bytes of a file, and the file from its start.
+fn peek<'a>(mut input: impl Read + 'a) -> Result<(Vec<u8>, Box<dyn BufRead + 'a>)> {
+    let mut head = Vec::new();
+    let taken = input.by_ref().take(HEAD as u64).read_to_end(&mut head);
+    taken.map_err(reading_failed)?;
+    let whole = Cursor::new(head.clone()).chain(BufReader::with_capacity(HEAD, input));
+    Ok((head, Box::new(whole)))
+}
+
+/// Reading failed underneath.
+pub(super) fn reading_failed(error: io::Error) -> Error {
+    Error::data(format!("reading failed: {error}"))
+}
+
+/// Call `each` with every row of a file in memory; see [`Source`].
+///
+/// # Errors
+/// As [`Source::new`] and [`Source::for_each`].
+pub fn for_each_row(bytes: &[u8], reading: &Reading, each: impl FnMut(usize, Result<Row>) -> Result<()>) -> Result<()> {
+    Source::new(bytes, "")?.for_each(reading, each)
+}
+
+/// Recognises the rows of one file, which must go together.
+pub struct Recogniser<'a> {
+    reading: &'a Reading,
+    /// The first row's line and shape.
+    first: Option<(usize, Shape)>,
+}
+
+impl<'a> Recogniser<'a> {
+    /// For a file's rows.
+    pub fn new(reading: &'a Reading) -> Self {
+        Self { reading, first: None }
+    }
+
+    /// The row on a line.
+    ///
+    /// # Errors
+    /// As [`Row::from_json`], and for a row that does not go with the first one, see [`Shape::goes_with`].
+    pub fn row(&mut self, line: usize, json: &Value) -> Result<Row> {
+        let row = Row::from_json(json, self.reading)?;
+        let (first_line, first) = *self.first.get_or_insert((line, row.shape));
+        if !row.shape.goes_with(first) {
+            let why = format!(
+                "is of the shape {}, but line {first_line} is of the shape {first}: rows of one file must go together",
+                row.shape
+            );
+            return Err(Error::data(why));
+        }
+        Ok(row)
+    }
+}
+
+/// Rows of JSONL.
+fn jsonl(mut input: impl BufRead, mut each: impl FnMut(usize, Result<Value>) -> Result<()>) -> Result<()> {
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let read = input.by_ref().take(MAX_ROW as u64 + 1).read_until(b'\n', &mut line);
+        if read.map_err(reading_failed)? == 0 {
+            break;
+        }
+        if line.len() > MAX_ROW {
+            // The rest of the line is not kept; the rows behind it are read.
+            input.skip_until(b'\n').map_err(reading_failed)?;
+            let why = format!("is longer than the {} MiB that a row may have", MAX_ROW >> 20);
+            each(number, Err(Error::data(why)))?;
+            continue;
+        }
+        let text = line.trim_ascii_start();
+        let indent = line.len() - text.len();
+        let text = text.trim_ascii_end();
+        if !text.is_empty() {
+            each(number, json::parse(text, number, indent))?;
+        }
+    }
+    Ok(())
+}
