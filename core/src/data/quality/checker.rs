@@ -51,7 +51,7 @@ pub struct Checker {
 struct State {
     source: u32,
     line: usize,
-    digest: u128,
+    digest: Option<u128>,
     task: u32,
     codes: Codes,
     head: Box<str>,
@@ -86,8 +86,8 @@ pub struct RowVerdict {
     pub line: usize,
     /// Its findings.
     pub codes: Codes,
-    /// A digest of what it says.
-    pub digest: u128,
+    /// A digest of what it says; `None` for a row that cannot be used.
+    pub digest: Option<u128>,
     /// The number of its task.
     pub task: usize,
     /// The first row of its cluster of near duplicates.
@@ -149,7 +149,7 @@ impl Checker {
     /// # Errors
     /// [`Error::Data`] for more than 2³² − 1 rows.
     pub fn reject(&mut self, source: usize, line: usize, code: Code, why: &str) -> Result<()> {
-        let row = self.push(source, line, 0, 0, "".into(), Signature::default())?;
+        let row = self.push(source, line, None, 0, "".into(), Signature::default())?;
         self.found(row, code, || why.to_owned(), None);
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Checker {
         let held_out = self.sources[source].held_out;
         let side = usize::from(held_out);
         let task = self.count_task(&facts.task, held_out);
-        let row = self.push(source, line, facts.digest, task, facts.head, facts.signature)?;
+        let row = self.push(source, line, Some(facts.digest), task, facts.head, facts.signature)?;
         *self.shapes.entry(facts.shape).or_default() += 1;
         *self.languages.entry(facts.language.unwrap_or("unknown")).or_default() += 1;
         for line in &facts.demographics {
@@ -205,7 +205,7 @@ impl Checker {
         &mut self,
         source: usize,
         line: usize,
-        digest: u128,
+        digest: Option<u128>,
         task: usize,
         head: Box<str>,
         signature: Signature,

@@ -40,7 +40,8 @@ pub fn drops(checked: &Checked, codes: Codes) -> Vec<Dropped> {
             .filter(|&code| !repeats.contains(code))
             .collect();
         if reasons.is_empty() {
-            let repeats_row = codes.contains(Code::ExactDuplicate) && kept_digests.contains(&verdict.digest);
+            let repeats_row = codes.contains(Code::ExactDuplicate)
+                && verdict.digest.is_some_and(|digest| kept_digests.contains(&digest));
             // What answers a question differently is no repeat, however alike.
             let repeats_cluster = codes.contains(Code::NearDuplicate)
                 && !verdict.codes.contains(Code::ConflictingAnswer)
@@ -52,7 +53,7 @@ pub fn drops(checked: &Checked, codes: Codes) -> Vec<Dropped> {
             }
         }
         if reasons.is_empty() {
-            kept_digests.insert(verdict.digest);
+            kept_digests.extend(verdict.digest);
             kept_clusters.insert(verdict.cluster);
         } else {
             dropped.push(Dropped { row, reasons });

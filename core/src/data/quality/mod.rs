@@ -23,6 +23,8 @@ pub(crate) mod words;
 
 use std::fmt;
 
+use super::{Body, Row};
+
 pub use checker::{Checked, Checker, RowVerdict};
 pub use clean::{Dropped, default_drops, drops};
 pub use code::{Code, Codes, Severity};
@@ -101,6 +103,41 @@ pub struct Record {
     pub task: Option<String>,
     /// Token ids, for a row that has no text.
     pub ids: Vec<u32>,
+}
+
+impl From<&Row> for Record {
+    fn from(row: &Row) -> Self {
+        let mut turns: Vec<(Role, String)> = row
+            .turns()
+            .into_iter()
+            .map(|turn| (Role::from(turn.role), turn.text.into_owned()))
+            .collect();
+        if let (
+            Body::Instruction {
+                instruction, context, ..
+            },
+            Some(asked),
+        ) = (&row.body, turns.iter_mut().rev().nth(1))
+            && !context.trim().is_empty()
+        {
+            // The checks tell the instruction from what it is about by a blank line.
+            asked.1 = format!("{instruction}\n\n{context}");
+        }
+        Self {
+            shape: row.shape.name().to_owned(),
+            turns,
+            form: match &row.body {
+                Body::Chat(_) | Body::Instruction { .. } => Form::Chat,
+                Body::Text { .. } => Form::Pair,
+                Body::Plain(_) | Body::Segments(_) | Body::Tokens { .. } => Form::Document,
+            },
+            task: row.task.clone(),
+            ids: match &row.body {
+                Body::Tokens { ids, .. } => ids.clone(),
+                _ => Vec::new(),
+            },
+        }
+    }
 }
 
 impl Record {

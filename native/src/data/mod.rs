@@ -1,0 +1,168 @@
+//! `data`: looking at rows before a model learns from them.
+
+mod check;
+mod clean;
+mod inspect;
+mod report;
+mod split;
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use wgpu_sft::Error;
+use wgpu_sft::data::quality::{Checked, RowVerdict};
+use wgpu_sft::data::{Reading, Source};
+
+use crate::Outcome;
+use crate::args::{DataCommand, RowsArgs};
+
+/// Run one of the commands.
+pub fn run(command: DataCommand) -> Result<Outcome> {
+    match command {
+        DataCommand::Check(args) => check::run(args),
+        DataCommand::Clean(args) => clean::run(args),
+        DataCommand::Split(args) => split::run(args),
+    }
+}
+
+/// How a command's flags say that rows are recognised.
+fn reading(args: &RowsArgs) -> Result<Reading> {
+    let columns = args.columns.as_deref().map(str::parse).transpose()?.unwrap_or_default();
+    Ok(Reading {
+        columns,
+        ..Reading::default()
+    })
+}
+
+/// Open a file of rows; `-` is standard input. `each` learns of the bytes read.
+fn open<'a>(path: &Path, mut each: impl FnMut(u64) + 'a) -> Result<Source<'a>> {
+    let name = path.display().to_string();
+    let input: Box<dyn Read> = match name.as_str() {
+        "-" => Box::new(std::io::stdin().lock()),
+        _ => Box::new(File::open(path).with_context(|| name.clone())?),
+    };
+    let counted = Counted {
+        input,
+        count: move |n| each(n as u64),
+    };
+    Source::new(counted, &name).with_context(|| name.clone())
+}
+
+/// Tells how much is read.
+struct Counted<R, F> {
+    input: R,
+    count: F,
+}
+
+impl<R: Read, F: FnMut(usize)> Read for Counted<R, F> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.input.read(buffer)?;
+        (self.count)(n);
+        Ok(n)
+    }
+}
+
+/// Refuse what would be read twice, from where that cannot be.
+fn refuse_standard_input(files: &[PathBuf]) -> Result<()> {
+    if files.iter().any(|file| file.as_os_str() == "-") {
+        bail!("-: standard input cannot be read twice; write it to a file first");
+    }
+    Ok(())
+}
+
+/// A file that is written beside its name and put in place when it is whole.
+struct Output {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Output {
+    /// Begin to write. Refuses a file that exists unless told to overwrite it, and one that is read from, always.
+    fn create(path: &Path, inputs: &[PathBuf], overwrite: bool) -> Result<Self> {
+        let name = || path.display().to_string();
+        if let Ok(target) = path.canonicalize() {
+            if inputs
+                .iter()
+                .any(|input| input.canonicalize().is_ok_and(|input| input == target))
+            {
+                bail!("{}: is read from; rows are never changed in place", name());
+            }
+            if !overwrite {
+                bail!("{}: exists already; --overwrite replaces it", name());
+            }
+        }
+        let temporary = path.with_added_extension("tmp");
+        let file = File::create(&temporary).with_context(name)?;
+        Ok(Self {
+            path: path.to_owned(),
+            temporary,
+            file: BufWriter::new(file),
+        })
+    }
+
+    /// Write a line.
+    fn line(&mut self, text: &[u8]) -> Result<()> {
+        let written = self.file.write_all(text).and_then(|()| self.file.write_all(b"\n"));
+        written.with_context(|| self.path.display().to_string())
+    }
+
+    /// Put the file in place.
+    fn finish(mut self) -> Result<()> {
+        let mut finish = || {
+            self.file.flush()?;
+            self.file.get_ref().sync_all()?;
+            std::fs::rename(&self.temporary, &self.path)
+        };
+        let done: std::io::Result<()> = finish();
+        done.with_context(|| self.path.display().to_string())
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // Where it was put in place, there is nothing left to remove.
+        let _ = std::fs::remove_file(&self.temporary);
+    }
+}
+
+/// Read files again whose rows were checked: `write` gets each row's number, file, line and text.
+fn reread(
+    files: &[PathBuf],
+    reading: &Reading,
+    checked: &Checked,
+    mut write: impl FnMut(usize, &str, usize, &[u8]) -> Result<()>,
+) -> Result<()> {
+    const CHANGED: &str = "the file has changed since it was checked";
+    // Held-out rows came first; the others follow in the order of the files.
+    let held_out = |row: &&RowVerdict| checked.report.sources[row.source].held_out;
+    let mut row = checked.rows.iter().take_while(held_out).count();
+    for file in files {
+        let name = file.display().to_string();
+        let mut failed = None;
+        let read = open(file, |_| ())?.for_each_text(reading, |line, text| {
+            let known = checked.rows.get(row).is_some_and(|verdict| verdict.line == line);
+            let written = if known {
+                write(row, &name, line, text)
+            } else {
+                Err(anyhow!(CHANGED))
+            };
+            row += 1;
+            written.map_err(|error| {
+                failed = Some(error);
+                Error::data("stopped")
+            })
+        });
+        match failed {
+            Some(error) => return Err(error.context(name)),
+            None => read.with_context(|| name.clone())?,
+        }
+    }
+    if row == checked.rows.len() {
+        Ok(())
+    } else {
+        bail!(CHANGED)
+    }
+}
