@@ -2,5 +2,8 @@
 
 mod order;
 mod prepare;
+mod quality;
+mod quality_near;
+mod quality_tasks;
 mod rows;
 mod tokenizer;

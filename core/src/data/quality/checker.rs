@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::answers::Ending;
 use super::code::{Code, Codes};
 use super::facts::{RowFacts, SHORT_GRAM};
-use super::minhash::{Clusters, JACCARD, Signature};
+use super::minhash::{Clusters, JACCARD, Signature, Sketch};
 use super::report::{
     CheckReport, Count, Example, Finding, Length, Overlap, Place, SourceReport, TaskCount, representation,
 };
@@ -16,6 +16,8 @@ use crate::{Error, Result};
 const EXAMPLES: usize = 5;
 /// The share of a held-out row's word sequences in training from which it counts as overlapping.
 const OVERLAP: f64 = 0.5;
+/// The similarity from which on two answers to a question say the same.
+const SAME_ANSWER: f64 = 0.5;
 /// Prose answers from which on, and the share of them whose end is marked from which on, unmarked ones count as cut off.
 const TYPICAL_ROWS: usize = 50;
 const TYPICAL_SHARE: f64 = 0.95;
@@ -37,8 +39,8 @@ pub struct Checker {
     in_tokens: usize,
     /// The first row with a digest, for training and for held-out rows.
     seen: [HashMap<u128, u32>; 2],
-    /// The first row with a question, and the start of its answer's digest.
-    questions: [HashMap<u128, (u32, u64)>; 2],
+    /// The first row with a question, and its answer.
+    questions: [HashMap<u128, (u32, Sketch)>; 2],
     same: Vec<(u32, u32)>,
     examples: BTreeMap<Code, Vec<(u32, String, Option<u32>)>>,
     /// Prose answers whose end is marked, and those where it is not.
@@ -196,7 +198,7 @@ impl Checker {
             }
             Ending::Cut | Ending::Unknown => {}
         }
-        self.duplicates(row, side, facts.digest, facts.question, facts.answer as u64);
+        self.duplicates(row, side, facts.digest, facts.question, facts.answer);
         self.overlap.add(row, held_out, &facts.long_grams, &facts.short_grams);
         Ok(())
     }
@@ -265,7 +267,7 @@ impl Checker {
     }
 
     /// The same row or the same question before, on this side or among held-out rows.
-    fn duplicates(&mut self, row: u32, side: usize, digest: u128, question: Option<u128>, answer: u64) {
+    fn duplicates(&mut self, row: u32, side: usize, digest: u128, question: Option<u128>, answer: Sketch) {
         const HELD_OUT: usize = 1;
         let head = self.head(row);
         if side != HELD_OUT {
@@ -286,7 +288,10 @@ impl Checker {
         self.seen[side].insert(digest, row);
         let Some(question) = question else { return };
         match self.questions[side].get(&question) {
-            Some(&(other, first)) if first != answer => self.found(row, Code::ConflictingAnswer, || head, Some(other)),
+            Some((other, first)) if first.jaccard(&answer) < SAME_ANSWER => {
+                let other = *other;
+                self.found(row, Code::ConflictingAnswer, || head, Some(other));
+            }
             Some(_) => {}
             None => {
                 self.questions[side].insert(question, (row, answer));
@@ -328,7 +333,7 @@ impl Checker {
     fn near_duplicates(&mut self, clusters: &Clusters) {
         // A pair that was compared is a better example than the first of the cluster.
         let mut partner: HashMap<u32, u32> = HashMap::new();
-        for &(row, other, _) in &clusters.pairs {
+        for &(row, other) in &clusters.pairs {
             partner.entry(row).or_insert(other);
         }
         // The first training row and the first held-out row of each cluster.

@@ -3,7 +3,7 @@
 use super::answers::{self, Ending};
 use super::code::Code;
 use super::language::{self, Language};
-use super::minhash::Signature;
+use super::minhash::{Signature, Sketch};
 use super::words::{digest, for_each_word, grams, hash, mix, without_boilerplate};
 use super::{CheckOptions, Form, Record, Role, encoding, personal, phrases, terms};
 use crate::data::tasks::Task;
@@ -64,9 +64,9 @@ pub struct RowFacts {
     /// The row's task, and the confidence where it is a guess.
     pub(super) task: (String, Option<f32>),
     pub(super) digest: u128,
-    /// Digest of everything before the last answer, unless that is empty; and of the last answer.
+    /// Digest of everything before the last answer, unless nothing is asked; and a sketch of that answer.
     pub(super) question: Option<u128>,
-    pub(super) answer: u128,
+    pub(super) answer: Sketch,
     pub(super) signature: Signature,
     /// Hashes of words in sequence, by which overlap with held-out rows is found: of thirteen and of eight.
     pub(super) long_grams: Vec<u64>,
@@ -85,6 +85,10 @@ pub struct RowFacts {
 /// Words of the longer and of the shorter sequences that overlap is measured by.
 pub(super) const LONG_GRAM: usize = 13;
 pub(super) const SHORT_GRAM: usize = 8;
+
+/// Words in the sequences that answers are compared by, and how many of them are kept.
+const ANSWER_WORDS: usize = 2;
+const ANSWER_SKETCH: usize = 48;
 
 impl RowFacts {
     /// Look at a row; `tokens` are what a model's tokenizer makes of it, where one is given.
@@ -115,7 +119,7 @@ impl RowFacts {
             task: label,
             digest: digest(record.turns.iter().flat_map(|(role, text)| [role.name(), text])),
             question: None,
-            answer: digest([answer]),
+            answer: Sketch::new(grams(&hashed(answer), ANSWER_WORDS), ANSWER_SKETCH),
             signature: Signature::default(),
             long_grams: Vec::new(),
             short_grams: Vec::new(),
@@ -144,10 +148,10 @@ impl RowFacts {
     /// What other rows are compared by.
     fn compare(&mut self, record: &Record) {
         // System prompts are often the same in every row: they say nothing about this one.
-        let mut words: Vec<u64> = Vec::new();
-        for (_, text) in record.turns.iter().filter(|(role, _)| *role != Role::System) {
-            for_each_word(&without_boilerplate(text), |word| words.push(hash(word.as_bytes())));
-        }
+        let spoken = record.turns.iter().filter(|(role, _)| *role != Role::System);
+        let mut words: Vec<u64> = spoken
+            .flat_map(|(_, text)| hashed(&without_boilerplate(text)))
+            .collect();
         if record.turns.is_empty() {
             words = record.ids.iter().map(|&id| mix(u64::from(id) + 1)).collect();
             let text: String = record.ids.iter().map(|id| format!("{id} ")).collect();
@@ -234,11 +238,6 @@ impl RowFacts {
         {
             self.hit(Code::EmptyQuestion, one_line(&personal::masked(answer), HEAD));
         }
-        let hashed = |text: &str| {
-            let mut words = Vec::new();
-            for_each_word(text, |word| words.push(hash(word.as_bytes())));
-            words
-        };
         let passage = asked.split_once("\n\n").map_or("", |(_, passage)| passage);
         if answers::is_copied(&hashed(answer), &hashed(asked), &hashed(passage), task) {
             self.hit(Code::CopiedAnswer, one_line(&personal::masked(answer), HEAD));
@@ -298,15 +297,16 @@ impl RowFacts {
         if !dialogue {
             return;
         }
-        if let (Some(answered), Some(asked_in)) = (language, language::detect(asked)) {
-            let differ = !language::are_close(answered, asked_in);
-            if differ && task != Task::Translation && !language::names_a_language(&asked.to_lowercase()) {
-                let shown = format!(
-                    "asked in {asked_in}, answered in {answered}: {}",
-                    one_line(&personal::masked(answer), HEAD)
-                );
-                self.hit(Code::LanguageMismatch, shown);
-            }
+        if let (Some(answered), Some(asked_in)) = (language, language::detect(asked))
+            && !language::are_close(answered, asked_in)
+            && task != Task::Translation
+            && !language::names_a_language(&asked.to_lowercase())
+        {
+            let shown = one_line(&personal::masked(answer), HEAD);
+            self.hit(
+                Code::LanguageMismatch,
+                format!("asked in {asked_in}, answered in {answered}: {shown}"),
+            );
         }
         self.ending = answers::ending(answer, asked, task);
         if matches!(self.ending, Ending::Cut | Ending::Unmarked) {
@@ -319,10 +319,16 @@ impl RowFacts {
     }
 }
 
-/// The first flagged term of a text and what is around it, the term reduced to its first letter.
-fn flagged_snippet(text: &str) -> Option<String> {
+/// A text's words, hashed.
+fn hashed(text: &str) -> Vec<u64> {
     let mut words = Vec::new();
     for_each_word(text, |word| words.push(hash(word.as_bytes())));
+    words
+}
+
+/// The first flagged term of a text and what is around it, the term reduced to its first letter.
+fn flagged_snippet(text: &str) -> Option<String> {
+    let words = hashed(text);
     let found = *terms::flagged(&words).first()?;
     let place = terms::place(text, found.word, found.words)?;
     // Other terms nearby are masked as well.

@@ -21,51 +21,37 @@ const SKETCH: usize = 1024;
 /// Rows of a bucket that a new one is compared with; those in a cluster already count once.
 const REPRESENTATIVES: usize = 24;
 
-/// What is kept of a row to find its near duplicates.
+/// The smallest distinct hashes of a set.
 #[derive(Debug, Clone, Default)]
-pub struct Signature {
-    bands: Box<[u32]>,
-    /// The smallest distinct shingle hashes, ascending.
-    sketch: Box<[u32]>,
-    /// Whether `sketch` is all of them.
+pub(super) struct Sketch {
+    /// Ascending.
+    hashes: Box<[u32]>,
+    /// Whether these are all of them.
     whole: bool,
 }
 
-impl Signature {
-    /// Of a text's words, hashed. A text without words has none, and is like no other.
-    pub fn new(words: &[u64]) -> Self {
-        let mut shingles: Vec<u32> = grams(words, SHINGLE_WORDS).map(|gram| gram as u32).collect();
-        shingles.sort_unstable();
-        shingles.dedup();
-        if shingles.is_empty() {
-            return Self::default();
-        }
-        let mut minima = [u32::MAX; PERMUTATIONS];
-        for &shingle in &shingles {
-            // Multiply-add permutations of 32-bit words; the shingle is mixed already, so that its high bits are good.
-            for (at, minimum) in minima.iter_mut().enumerate() {
-                let (a, b) = FACTORS[at];
-                *minimum = (*minimum).min(shingle.wrapping_mul(a).wrapping_add(b));
-            }
-        }
-        let band = |rows: &[u32]| rows.iter().fold(0, |hash, &minimum| mix(hash ^ u64::from(minimum))) as u32;
-        let whole = shingles.len() <= SKETCH;
-        shingles.truncate(SKETCH);
+impl Sketch {
+    /// At most `most` of some hashes.
+    pub fn new(hashes: impl Iterator<Item = u64>, most: usize) -> Self {
+        let mut hashes: Vec<u32> = hashes.map(|hash| hash as u32).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        let whole = hashes.len() <= most;
+        hashes.truncate(most);
         Self {
-            bands: minima.chunks(BAND_ROWS).map(band).collect(),
-            sketch: shingles.into(),
+            hashes: hashes.into(),
             whole,
         }
     }
 
-    /// Shared shingles ÷ all shingles; estimated from the smallest hashes where a row has more than 1,024.
+    /// Shared ÷ all; estimated from the smallest hashes where one is not whole.
     pub fn jaccard(&self, other: &Self) -> f64 {
-        let (a, b) = (&self.sketch, &other.sketch);
-        let limit = |signature: &Self| match signature.whole {
+        let (a, b) = (&self.hashes, &other.hashes);
+        let limit = |sketch: &Self| match sketch.whole {
             true => u32::MAX,
-            false => signature.sketch.last().copied().unwrap_or(u32::MAX),
+            false => sketch.hashes.last().copied().unwrap_or(u32::MAX),
         };
-        let limit = limit(self).min(limit(other)); // up to here, both rows' hashes are known
+        let limit = limit(self).min(limit(other)); // up to here, all hashes of both are known
         let (mut i, mut j, mut shared, mut all) = (0, 0, 0u32, 0u32);
         while i < a.len() || j < b.len() {
             let x = a.get(i).copied().unwrap_or(u32::MAX);
@@ -82,6 +68,40 @@ impl Signature {
             0.0
         } else {
             f64::from(shared) / f64::from(all)
+        }
+    }
+}
+
+/// What is kept of a row to find its near duplicates.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Signature {
+    /// A hash of each band; none for a text without words, which is like no other.
+    bands: Box<[u32]>,
+    sketch: Sketch,
+}
+
+impl Signature {
+    /// Of a text's words, hashed.
+    pub fn new(words: &[u64]) -> Self {
+        // All shingles make the signature, the smallest hashes are kept.
+        let shingles = Sketch::new(grams(words, SHINGLE_WORDS), usize::MAX);
+        if shingles.hashes.is_empty() {
+            return Self::default();
+        }
+        let mut minima = [u32::MAX; PERMUTATIONS];
+        for &shingle in &shingles.hashes {
+            // Multiply-add permutations of 32-bit words; the shingle is mixed already, so that its high bits are good.
+            for (minimum, (a, b)) in minima.iter_mut().zip(&FACTORS) {
+                *minimum = (*minimum).min(shingle.wrapping_mul(*a).wrapping_add(*b));
+            }
+        }
+        let band = |rows: &[u32]| rows.iter().fold(0, |hash, &minimum| mix(hash ^ u64::from(minimum))) as u32;
+        Self {
+            bands: minima.chunks(BAND_ROWS).map(band).collect(),
+            sketch: Sketch {
+                whole: shingles.hashes.len() <= SKETCH,
+                hashes: shingles.hashes.iter().take(SKETCH).copied().collect(),
+            },
         }
     }
 }
@@ -108,11 +128,11 @@ const fn factors() -> [(u32, u32); PERMUTATIONS] {
 
 /// Rows in clusters of near duplicates: chains of rows each like the next.
 #[derive(Debug, Clone, Default)]
-pub struct Clusters {
+pub(super) struct Clusters {
     /// The first row of each row's cluster, `[rows]`.
     pub first: Vec<u32>,
-    /// Pairs that were compared and found alike, with their similarity: `(row, an earlier one, Jaccard)`.
-    pub pairs: Vec<(u32, u32, f32)>,
+    /// Pairs that were compared and found alike: a row and an earlier one.
+    pub pairs: Vec<(u32, u32)>,
 }
 
 impl Clusters {
@@ -139,14 +159,12 @@ impl Clusters {
                     if representatives.iter().any(|&other| union.root(other) == root) {
                         continue;
                     }
-                    let like = representatives.iter().copied().find_map(|other| {
-                        let jaccard = signatures[row as usize].jaccard(&signatures[other as usize]);
-                        (jaccard >= JACCARD).then_some((other, jaccard as f32))
-                    });
-                    match like {
-                        Some((other, jaccard)) => {
+                    let sketch = &signatures[row as usize].sketch;
+                    let mut like = representatives.iter().copied();
+                    match like.find(|&other| sketch.jaccard(&signatures[other as usize].sketch) >= JACCARD) {
+                        Some(other) => {
                             union.join(row, other);
-                            pairs.push((row.max(other), row.min(other), jaccard));
+                            pairs.push((row.max(other), row.min(other)));
                         }
                         None if representatives.len() < REPRESENTATIVES => representatives.push(row),
                         None => {}
@@ -154,7 +172,7 @@ impl Clusters {
                 }
             }
         }
-        pairs.sort_unstable_by_key(|&(row, other, _)| (row, other));
+        pairs.sort_unstable();
         Self {
             first: (0..signatures.len() as u32).map(|row| union.root(row)).collect(),
             pairs,

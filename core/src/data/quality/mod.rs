@@ -29,7 +29,7 @@ pub use checker::{Checked, Checker, RowVerdict};
 pub use clean::{Dropped, default_drops, drops};
 pub use code::{Code, Codes, Severity};
 pub use facts::{RowFacts, TokenFacts};
-pub use minhash::{Clusters, JACCARD, SHINGLE_WORDS, Signature};
+pub use minhash::{JACCARD, SHINGLE_WORDS};
 pub use report::{Bin, CheckReport, Count, Example, Finding, Group, Length, Overlap, Place, SourceReport, TaskCount};
 
 /// Who speaks.
