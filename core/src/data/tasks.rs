@@ -165,7 +165,7 @@ impl Task {
             };
             scores[rule.task as usize] += rule.weight * [0.0, 1.0, 1.5][hits];
         }
-        shape(&mut scores, &instruction, asked, answer);
+        shape(&mut scores, &instruction, start, asked, answer);
         let best = (0..9)
             .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
             .expect("nine tasks");
@@ -187,13 +187,15 @@ impl fmt::Display for Task {
     }
 }
 
-/// What forms say that words do not.
-fn shape(scores: &mut [f32; 10], instruction: &str, asked: &str, answer: &str) {
+/// What forms say that words do not; `start` is the instruction from its verb on.
+fn shape(scores: &mut [f32; 10], instruction: &str, start: &str, asked: &str, answer: &str) {
     let mut add = |task: Task, weight: f32| scores[task as usize] += weight;
+    let question = instruction.ends_with('?');
     let answer_words = answer.split_whitespace().take(60).count();
-    if instruction.ends_with('?') {
-        add(Task::QuestionAnswering, 2.0);
+    if question {
+        add(Task::QuestionAnswering, 1.0);
     }
+    add(Task::Translation, translation(instruction, start));
     if answer.contains("```") || asked.contains("```") {
         add(Task::Code, 4.0);
     }
@@ -213,21 +215,35 @@ fn shape(scores: &mut [f32; 10], instruction: &str, asked: &str, answer: &str) {
     if code_like.iter().any(|mark| answer.contains(mark)) {
         add(Task::Code, 2.0);
     }
-    // Numbers in the question and in the answer: a sum.
+    // Numbers in the question and in the answer, or a sum in the answer.
     let numbers = |text: &str| {
-        text.split(|c: char| !c.is_ascii_digit())
-            .filter(|run| (1..=6).contains(&run.len()))
-            .count()
+        let runs = text.split(|c: char| !c.is_ascii_digit());
+        runs.filter(|run| (1..=6).contains(&run.len())).count()
     };
     if numbers(instruction) >= 2 && numbers(answer) >= 1 && !instruction.contains("write") {
         add(Task::Reasoning, 2.5);
-        if instruction.contains(['+', '×', '=', '%']) || instruction.contains(" * ") {
+        if instruction.contains(['+', '×', '=', '%', '*']) {
             add(Task::Reasoning, 2.0);
         }
     }
-    // "A or B?" answered in a few words.
-    if find_phrase(instruction, "or").is_some() && answer_words <= 12 && instruction.contains(['?', ':']) {
-        add(Task::Classification, 2.0);
+    if answer.contains([' ', '\u{A0}'])
+        && answer.contains(['×', '÷', '=', '−'])
+        && numbers(answer) >= 2
+        && !answer.contains("```")
+    {
+        add(Task::Reasoning, 2.0);
+    }
+    // "If ..., ...?" and "All ... are .... Is ...?"
+    if question
+        && ["if", "suppose", "all", "no", "every"]
+            .iter()
+            .any(|word| starts_with_word(start, word))
+    {
+        add(Task::Reasoning, 3.5);
+    }
+    // "A or B?", "a, b or c: ..."
+    if lists_choices(instruction) {
+        add(Task::Classification, if answer_words <= 12 { 4.0 } else { 3.0 });
     }
     // A label rather than a sentence.
     if answer_words <= 3 && !answer.trim_end().ends_with('.') && asked.len() > instruction.len() + 20 {
@@ -237,14 +253,113 @@ fn shape(scores: &mut [f32; 10], instruction: &str, asked: &str, answer: &str) {
         add(Task::OpenWriting, 1.0);
     }
     // Several lines that the question has too.
-    let lines: Vec<&str> = answer
-        .lines()
-        .map(|line| line.trim_matches(|c: char| !c.is_alphanumeric()))
-        .filter(|line| line.len() > 2)
-        .collect();
-    if lines.len() >= 2 && lines.iter().filter(|line| asked.contains(**line)).count() * 2 > lines.len() {
+    let bare = |line: &str| line.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
+    let lines: Vec<String> = answer.lines().map(bare).filter(|line| line.len() > 2).collect();
+    if lines.len() >= 2 && lines.iter().filter(|line| asked.contains(line.as_str())).count() * 2 > lines.len() {
         add(Task::Extraction, 2.5);
     }
+}
+
+/// How much speaks for a translation: a language is named the way one asks for it.
+fn translation(instruction: &str, start: &str) -> f32 {
+    const LANGUAGES: [&str; 24] = [
+        "english",
+        "french",
+        "german",
+        "spanish",
+        "italian",
+        "portuguese",
+        "dutch",
+        "swedish",
+        "danish",
+        "norwegian",
+        "finnish",
+        "polish",
+        "czech",
+        "greek",
+        "turkish",
+        "russian",
+        "ukrainian",
+        "arabic",
+        "hebrew",
+        "hindi",
+        "chinese",
+        "japanese",
+        "korean",
+        "latin",
+    ];
+    let mut most: f32 = 0.0;
+    for language in LANGUAGES
+        .iter()
+        .filter(|language| find_phrase(instruction, language).is_some())
+    {
+        let behind = |lead: &str| find_phrase(instruction, &format!("{lead} {language}")).is_some();
+        let opens = start.strip_prefix("in ").unwrap_or(start).strip_prefix(language);
+        let opens = opens.is_some_and(|rest| rest.starts_with([':', ',']) || rest.starts_with(" for"));
+        let moves = [
+            "say",
+            "put",
+            "render",
+            "convert",
+            "turn",
+            "express",
+            "give",
+            "write the following",
+            "write this",
+        ];
+        let moves = moves.iter().any(|verb| starts_with_word(start, verb));
+        let meant = [
+            "say",
+            "meaning",
+            "what is \"",
+            "what's \"",
+            "word for",
+            "phrase",
+            "write \"",
+        ]
+        .iter()
+        .any(|sign| instruction.contains(sign));
+        most = most.max(match () {
+            () if opens => 6.0,
+            () if moves && (behind("in") || behind("into") || behind("to") || behind("the") || meant) => 6.0,
+            () if meant && (behind("in") || behind("the")) => 4.0,
+            () if behind("into") => 2.5,
+            () if behind("to") || behind("in") => 1.5,
+            () => 0.0,
+        });
+    }
+    most
+}
+
+/// Whether an instruction lists a few short choices: "a, b or c" or, right at its start or end, "a or b".
+fn lists_choices(instruction: &str) -> bool {
+    let clause = |text: &str| {
+        text.rsplit(['.', '?', '!', '"', ':', ';'])
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .count()
+    };
+    // "...: a, b, c"
+    let behind = instruction.split_once(": ").map_or("", |(_, rest)| rest);
+    let items: Vec<&str> = behind.trim_end_matches(['.', '?']).split(',').collect();
+    if items.len() >= 3
+        && items
+            .iter()
+            .all(|item| (1..=2).contains(&item.split_whitespace().count()) && !item.contains(char::is_numeric))
+    {
+        return true;
+    }
+    instruction.match_indices(" or ").any(|(at, or)| {
+        let (before, after) = (&instruction[..at], &instruction[at + or.len()..]);
+        let end = after.find([':', '?', '.', ',']).unwrap_or(after.len());
+        let short = after[..end].split_whitespace().count() <= 4
+            && (after[end..].starts_with([':', '?', ',']) || after[end..].len() <= 1);
+        let listed = before
+            .rsplit_once(", ")
+            .is_some_and(|(_, last)| last.split_whitespace().count() <= 3);
+        short && (listed || clause(before) <= 2 || after.starts_with("not "))
+    })
 }
 
 /// The part of what was asked that says what to do, in lower case: the first paragraph, and the last where that is short.
@@ -254,6 +369,16 @@ fn instruction(asked: &str) -> String {
     let cut = |text: &str, most: usize| -> String { text.chars().take(most).collect() };
     let last = rest.rsplit("\n\n").next().unwrap_or("").trim();
     let mut text = cut(first, 400);
+    // "Shorten this: ...", "Key message? ...": what follows is what it is about.
+    if let Some(at) = text.find([':', '?']) {
+        let (head, body) = (
+            text[..at].split_whitespace().count(),
+            text[at..].split_whitespace().count(),
+        );
+        if head <= 6 && body > 12 {
+            text.truncate(at + 1);
+        }
+    }
     // A passage first and the question behind it.
     if !last.is_empty() && last.len() < 160 && (last.ends_with('?') || first.len() > 300) {
         text = format!("{last} {text}");
