@@ -34,8 +34,10 @@ pub enum Stream {
     Sampling = 2,
     /// Initial weights; the lane is the tensor.
     Init = 3,
+    /// Which rows of a group an epoch has; the lane is the group and how often its rows have been dealt out.
+    Mixture = 4,
     /// Which rows are held out; lane and index are the row's digest.
-    Split = 4,
+    Split = 5,
 }
 
 /// Four random words, number `index` of a lane of a stream.
@@ -72,11 +74,16 @@ pub fn below(seed: u64, stream: Stream, lane: u32, index: u64, n: u32) -> u32 {
         .expect("an accepted word comes within a few tries")
 }
 
-/// The numbers `0..n` in the order of one epoch: a Fisher-Yates shuffle that depends on (seed, epoch, n) alone.
+/// The numbers `0..n` in the order of one epoch: [`shuffled`] by (seed, epoch, n) alone.
 pub fn permutation(seed: u64, epoch: u32, n: u32) -> Vec<u32> {
+    shuffled(seed, Stream::Order, epoch, n)
+}
+
+/// The numbers `0..n` in an order drawn from a lane of a stream (Fisher and Yates).
+pub fn shuffled(seed: u64, stream: Stream, lane: u32, n: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n).collect();
     for i in (1..n).rev() {
-        let j = below(seed, Stream::Order, epoch, u64::from(i), i + 1);
+        let j = below(seed, stream, lane, u64::from(i), i + 1);
         order.swap(i as usize, j as usize);
     }
     order

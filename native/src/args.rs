@@ -54,7 +54,7 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Run")]
     pub print_config: bool,
 
-    /// Show steps, tokens, memory and an estimate of the time; write nothing
+    /// Show rows, steps, packing, memory and an estimate of the time; write nothing
     #[arg(long, help_heading = "Run")]
     pub dry_run: bool,
 
@@ -100,16 +100,35 @@ pub struct ModelArgs {
     pub dtype: Option<String>,
 }
 
-/// How rows that are too long are treated.
-#[derive(ClapArgs, Clone)]
-pub struct LengthArgs {
+/// How rows are read.
+#[derive(ClapArgs, Clone, Default)]
+#[command(next_help_heading = "Rows")]
+pub struct RowArgs {
     /// Most tokens of a row [default: 1024, or the model's context if that is shorter]
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
 
-    /// What to do with longer rows: error, drop or truncate
-    #[arg(long, value_name = "WHAT", default_value = "error")]
-    pub overlong: String,
+    /// What to do with longer rows: error, drop, truncate or split (rows of text alone) [default: error]
+    #[arg(long, value_name = "WHAT")]
+    pub overlong: Option<String>,
+
+    /// Columns that are not named as fields are: prompt=question,completion=answer
+    #[arg(long, value_name = "FIELD=COLUMN,...")]
+    pub columns: Option<String>,
+
+    /// The shape of the rows, where their keys fit several: alpaca, dolly, prompt-completion,
+    /// prompt-completion-messages, messages, sharegpt, text, segments or tokens
+    #[arg(long, value_name = "SHAPE")]
+    pub shape: Option<String>,
+
+    /// Instructions as Stanford's text (alpaca) or through the chat template (alpaca-chat) [default: alpaca-chat if
+    /// the model has a template]
+    #[arg(long, value_name = "STYLE")]
+    pub alpaca_style: Option<String>,
+
+    /// Leave rows out that cannot be used, and list the first ten
+    #[arg(long)]
+    pub skip_bad_rows: bool,
 }
 
 #[derive(ClapArgs)]
@@ -140,12 +159,9 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub model: ModelArgs,
 
-    /// Rows: JSONL or JSON
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-
-    #[command(flatten)]
-    pub length: LengthArgs,
+    /// Files of rows: JSONL, JSON, CSV or Parquet, plain or gzip; -: standard input
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub data: Vec<String>,
 
     /// Print one JSON object
     #[arg(long)]
@@ -153,6 +169,9 @@ pub struct EvalArgs {
 
     #[command(flatten)]
     pub device: DeviceArgs,
+
+    #[command(flatten)]
+    pub rows: RowArgs,
 }
 
 /// How tokens are chosen.
@@ -377,24 +396,29 @@ pub enum DataCommand {
 
 /// Which rows.
 #[derive(ClapArgs, Clone)]
-pub struct RowsArgs {
-    /// Rows: JSONL, JSON or CSV, plain or gzip
+pub struct FilesArgs {
+    /// Rows: JSONL, JSON, CSV or Parquet, plain or gzip
     #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<PathBuf>,
+    pub files: Vec<String>,
 
-    /// Columns that go by other names: prompt=question,completion=answer
+    /// Columns that are not named as fields are: prompt=question,completion=answer
     #[arg(long, value_name = "FIELD=COLUMN,...")]
     pub columns: Option<String>,
+
+    /// The shape of the rows, where their keys fit several: alpaca, dolly, prompt-completion,
+    /// prompt-completion-messages, messages, sharegpt, text, segments or tokens
+    #[arg(long, value_name = "SHAPE")]
+    pub shape: Option<String>,
 }
 
 #[derive(ClapArgs)]
 pub struct DataCheckArgs {
     #[command(flatten)]
-    pub rows: RowsArgs,
+    pub rows: FilesArgs,
 
     /// Held-out rows, which training rows must not repeat
     #[arg(long, value_name = "FILE")]
-    pub eval_data: Vec<PathBuf>,
+    pub eval_data: Vec<String>,
 
     /// Count tokens as this model would, and check what it would learn
     #[arg(long, value_name = "MODEL")]
@@ -416,7 +440,7 @@ pub struct DataCheckArgs {
 #[derive(ClapArgs)]
 pub struct DataCleanArgs {
     #[command(flatten)]
-    pub rows: RowsArgs,
+    pub rows: FilesArgs,
 
     /// File for the rows that are kept, each line as it was
     #[arg(long, value_name = "FILE")]
@@ -432,7 +456,7 @@ pub struct DataCleanArgs {
 
     /// Held-out rows, which are not to be in training
     #[arg(long, value_name = "FILE")]
-    pub eval_data: Vec<PathBuf>,
+    pub eval_data: Vec<String>,
 
     /// Count tokens as this model would, and check what it would learn
     #[arg(long, value_name = "MODEL")]
@@ -461,7 +485,7 @@ pub enum SplitKind {
 #[derive(ClapArgs)]
 pub struct DataSplitArgs {
     #[command(flatten)]
-    pub rows: RowsArgs,
+    pub rows: FilesArgs,
 
     /// File for the rows to train on
     #[arg(long, value_name = "FILE")]

@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use wgpu_sft::Error;
+use wgpu_sft::data::Mix;
 use wgpu_sft::formats::peft::TargetModules;
 use wgpu_sft::train::schedule::LrSchedulerType;
 use wgpu_sft::train::{LoraConfig, Method, Recompute, TrainConfig};
+
+use crate::args::RowArgs;
 
 /// Declares [`Settings`] and what must be done to each of its fields.
 macro_rules! settings {
@@ -33,21 +36,42 @@ settings! {
     /// Folder, .gguf file or Hub id of the model to tune
     #[arg(long, value_name = "MODEL", help_heading = "What")]
     model: String,
-    /// Rows to train on: JSONL or JSON
-    #[arg(long, value_name = "FILE", help_heading = "What")]
-    data: PathBuf,
-    /// Rows to evaluate on
-    #[arg(long, value_name = "FILE", help_heading = "What")]
-    eval_data: PathBuf,
+    /// Files of rows to train on: JSONL, JSON, CSV or Parquet, plain or gzip; -: standard input; FILE:2: each row twice an
+    /// epoch, FILE:0.5: half of them
+    #[arg(long, value_name = "FILE[:WEIGHT]", num_args = 1.., help_heading = "What")]
+    #[serde(deserialize_with = "one_or_more")]
+    data: Vec<String>,
+    /// Files of rows to evaluate on
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "What")]
+    #[serde(deserialize_with = "one_or_more")]
+    eval_data: Vec<String>,
     /// Folder for checkpoints, metrics and the result
     #[arg(long, value_name = "DIR", help_heading = "What")]
     output_dir: PathBuf,
+
     /// Most tokens of a row [default: 1024, or the model's context if that is shorter]
-    #[arg(long, value_name = "N", help_heading = "What")]
+    #[arg(long, value_name = "N", help_heading = "Rows")]
     max_length: usize,
-    /// What to do with longer rows: error, drop or truncate [default: error]
-    #[arg(long, value_name = "WHAT", help_heading = "What")]
+    /// What to do with longer rows: error, drop, truncate or split (rows of text alone) [default: error]
+    #[arg(long, value_name = "WHAT", help_heading = "Rows")]
     overlong: String,
+    /// Columns that are not named as fields are: prompt=question,completion=answer
+    #[arg(long, value_name = "FIELD=COLUMN,...", help_heading = "Rows")]
+    columns: String,
+    /// The shape of the rows, where their keys fit several: alpaca, dolly, prompt-completion, prompt-completion-messages,
+    /// messages, sharegpt, text, segments or tokens
+    #[arg(long, value_name = "SHAPE", help_heading = "Rows")]
+    shape: String,
+    /// Instructions as Stanford's text (alpaca) or through the chat template (alpaca-chat) [default: alpaca-chat if the
+    /// model has a template]
+    #[arg(long, value_name = "STYLE", help_heading = "Rows")]
+    alpaca_style: String,
+    /// Leave rows out that cannot be used, and list the first ten
+    #[arg(long, num_args = 0, default_missing_value = "true", help_heading = "Rows")]
+    skip_bad_rows: bool,
+    /// Shares of the tasks that rows name in an epoch: proportional, sqrt or balanced [default: proportional]
+    #[arg(long, value_name = "MIX", help_heading = "Rows")]
+    mix: String,
 
     /// Train an adapter (lora) or every weight (full) [default: lora]
     #[arg(long, value_name = "METHOD", help_heading = "Method")]
@@ -174,7 +198,38 @@ fn parse_modules(text: &str) -> Result<TargetModules, String> {
     })
 }
 
+/// Names of files: one, or a list.
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "the name of a file, or a list of names")]
+    enum Names {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(Some(match Names::deserialize(from)? {
+        Names::One(name) => vec![name],
+        Names::More(names) => names,
+    }))
+}
+
 impl Settings {
+    /// How rows are read.
+    pub fn rows(&self) -> RowArgs {
+        RowArgs {
+            max_length: self.max_length,
+            overlong: self.overlong.clone(),
+            columns: self.columns.clone(),
+            shape: self.shape.clone(),
+            alpaca_style: self.alpaca_style.clone(),
+            skip_bad_rows: self.skip_bad_rows.unwrap_or(false),
+        }
+    }
+
+    /// How tasks share an epoch.
+    pub fn mix(&self) -> Result<Mix> {
+        Ok(self.mix.as_deref().map(str::parse).transpose()?.unwrap_or_default())
+    }
+
     /// These, and where absent those of a TOML file. Keys may be spelled with `-` or `_`.
     pub fn with_file(self, path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
@@ -269,6 +324,8 @@ impl Settings {
         let config = self.train_config()?;
         let filled = Self {
             overlong: Some(self.overlong.clone().unwrap_or_else(|| "error".to_owned())),
+            skip_bad_rows: Some(self.skip_bad_rows.unwrap_or(false)),
+            mix: Some(self.mix.clone().unwrap_or_else(|| "proportional".to_owned())),
             method: Some(if config.method == Method::Full { "full" } else { "lora" }.to_owned()),
             lora_r: Some(config.lora.r),
             lora_alpha: Some(config.lora.lora_alpha),

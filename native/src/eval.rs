@@ -34,16 +34,11 @@ pub fn load(args: &ModelArgs, source: &ModelFiles, gpu: &Gpu, quiet: bool) -> Re
 /// Evaluate.
 pub fn run(args: EvalArgs) -> Result<Outcome> {
     let source = ModelFiles::open(&args.model.model, args.json)?;
-    let rows = source.rows(&args.data, args.length.max_length, Some(&args.length.overlong))?;
+    let rows = source.rows(&args.data, &args.rows, args.json)?;
+    rows.warn_of_bad_rows();
     let gpu = devices::open(&args.device)?;
     let model = load(&args.model, &source, &gpu, args.json)?;
-    let longest = rows
-        .examples
-        .iter()
-        .map(|example| example.ids.len() as u32)
-        .max()
-        .unwrap_or(0);
-    let evaluator = block_on(Evaluator::new(&model, longest.max(512)))?;
+    let evaluator = block_on(Evaluator::new(&model, rows.examples.longest().max(512)))?;
     pipeline_cache::write(&gpu);
     let result = block_on(evaluator.run(&rows.examples))?;
     if args.json {
@@ -64,12 +59,10 @@ pub fn run(args: EvalArgs) -> Result<Outcome> {
             result.targets,
             result.rows
         ))?;
-        let report = &rows.report;
-        if report.overlong > 0 {
+        let overlong = rows.sum(|report| report.overlong as u64);
+        if overlong > 0 {
             line(&format!(
-                "{} rows were too long, {} of them left out",
-                report.overlong,
-                report.rows - rows.examples.len()
+                "{overlong} rows were too long: --overlong says what became of them"
             ))?;
         }
     }

@@ -18,6 +18,7 @@ mod model_files;
 mod model_folder;
 mod pipeline_cache;
 mod progress;
+mod rows;
 mod run_folder;
 mod tensor_file;
 mod train;

@@ -8,14 +8,16 @@ use memmap2::Mmap;
 use pollster::block_on;
 use serde_json::Value;
 use wgpu_sft::Error;
-use wgpu_sft::data::{ChatTemplate, Dataset, Overlong, Preparation, Tokenizer, TokenizerConfig, terminators};
+use wgpu_sft::data::{ChatTemplate, Preparation, Tokenizer, TokenizerConfig, terminators};
 use wgpu_sft::formats::safetensors::{self, Index};
 use wgpu_sft::formats::{Dtype, Gguf, Tensors, peft};
 use wgpu_sft::gpu::{Gpu, Storage};
 use wgpu_sft::model::{Model, ModelBuilder, ModelConfig, Use};
 
+use crate::args::RowArgs;
 use crate::model_folder::Parts;
 use crate::progress::Progress;
+use crate::rows::Rows;
 
 /// The files beside the weights, that a model saved from this one has too.
 pub const SIDE_FILES: [&str; 9] = [
@@ -304,31 +306,16 @@ impl ModelFiles {
         }
     }
 
-    /// Read a file of rows.
-    pub fn rows(&self, file: &Path, max_length: Option<usize>, overlong: Option<&str>) -> Result<Dataset> {
-        let context = self.config.max_position_embeddings;
-        let max_length = max_length.unwrap_or(1024.min(context));
-        if max_length > context {
-            let why = format!("{max_length} is more than the model's context of {context} tokens");
-            return Err(Error::config("max_length", why).into());
-        }
-        let preparation = Preparation {
+    /// Read files of rows.
+    pub fn rows(&self, files: &[String], args: &RowArgs, quiet: bool) -> Result<Rows> {
+        let for_model = Preparation {
             tokenizer: self.tokenizer.as_ref(),
             template: self.template.as_ref(),
             vocab_size: self.config.vocab_size,
-            max_length,
-            overlong: match overlong {
-                None | Some("error") => Overlong::Error,
-                Some("drop") => Overlong::Drop,
-                Some("truncate") => Overlong::Truncate,
-                Some(other) => {
-                    let why = format!("{other:?} is none of error, drop, truncate");
-                    return Err(Error::config("overlong", why).into());
-                }
-            },
+            ..Preparation::default()
         };
-        let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
-        Dataset::prepare(&bytes, &preparation).with_context(|| file.display().to_string())
+        let with = args.preparation(self.config.max_position_embeddings, for_model)?;
+        Rows::read(files, &args.reading()?, &with, quiet)
     }
 
     /// What a model made from this one has beside its weights.

@@ -2,6 +2,8 @@
 
 mod batch;
 mod chat;
+mod examples;
+mod mix;
 mod order;
 mod pack;
 mod prepare;
@@ -15,11 +17,14 @@ mod tokenizer;
 
 pub use batch::{Example, IGNORE, MicroBatch};
 pub use chat::{Conversation, Message, terminators};
+pub use examples::{ContentHash, Examples};
+pub use mix::{Group, Mix, Mixture};
 pub use order::Order;
 pub use pack::{micro_batches, pack};
-pub use prepare::{Dataset, Overlong, Preparation, Report};
+pub use prepare::{Dataset, Intake, Overlong, Preparation, Prepared, Report};
 pub use rows::{
-    AlpacaStyle, Body, Columns, FIELDS, Format, Reading, Recogniser, Row, Segment, Shape, Source, Turn, for_each_row,
+    AlpacaStyle, Body, Columns, FIELDS, Format, Place, Reading, Recogniser, Row, Segment, Shape, Source, Turn,
+    alpaca_prompt, for_each_row,
 };
 pub use template::{ChatTemplate, RenderOptions, Rendered};
 pub use tokenizer::{TextStream, Tokenizer, TokenizerConfig};

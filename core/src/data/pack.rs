@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Example, MicroBatch};
+use super::{Examples, MicroBatch};
 use crate::{Error, Result};
 
 /// Groups of places in `lengths`, each of at most `capacity` in sum: best fit, longest first.
@@ -47,16 +47,16 @@ pub fn pack(lengths: &[usize], capacity: usize) -> Result<Vec<Vec<usize>>> {
 /// The micro-batches of a step, each of at most `capacity` tokens. `rows` are numbers of `examples`.
 ///
 /// # Errors
-/// As [`pack`].
-pub fn micro_batches(examples: &[Example], rows: &[u32], capacity: usize) -> Result<Vec<MicroBatch>> {
-    let lengths: Vec<usize> = rows.iter().map(|&row| examples[row as usize].ids.len()).collect();
+/// As [`pack`] and [`Examples::example`].
+pub fn micro_batches<E: Examples + ?Sized>(examples: &E, rows: &[u32], capacity: usize) -> Result<Vec<MicroBatch>> {
+    let lengths: Vec<usize> = rows.iter().map(|&row| examples.tokens(row as usize)).collect();
     let groups = pack(&lengths, capacity)?;
     let batch = |group: Vec<usize>| {
         let mut batch = MicroBatch::default();
         for place in group {
-            batch.push(rows[place], &examples[rows[place] as usize]);
+            batch.push(rows[place], &examples.example(rows[place] as usize)?);
         }
-        batch
+        Ok(batch)
     };
-    Ok(groups.into_iter().map(batch).collect())
+    groups.into_iter().map(batch).collect()
 }

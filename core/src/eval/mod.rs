@@ -1,7 +1,7 @@
 //! Loss, perplexity and token accuracy on rows that are not trained on.
 
 use crate::Result;
-use crate::data::{Example, micro_batches};
+use crate::data::{Examples, micro_batches};
 use crate::gpu::{Plan, PlanBuilder, Scalars, Tensor};
 use crate::model::{Model, Pass, Purpose};
 
@@ -62,7 +62,7 @@ impl Evaluator {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) for an example longer than the capacity,
     /// [`Error::Gpu`](crate::Error::Gpu) when the device fails.
-    pub async fn run(&self, examples: &[Example]) -> Result<EvalMetrics> {
+    pub async fn run<E: Examples + ?Sized>(&self, examples: &E) -> Result<EvalMetrics> {
         run(&self.pass, &self.plan, &self.metrics, examples).await
     }
 }
@@ -77,10 +77,15 @@ pub(crate) async fn plan(model: &Model, pass: &Pass, metrics: &Tensor) -> Result
 }
 
 /// Evaluate with a plan made by [`plan`].
-pub(crate) async fn run(pass: &Pass, plan: &Plan, metrics: &Tensor, examples: &[Example]) -> Result<EvalMetrics> {
-    let rows: Vec<u32> = (0..examples.len() as u32).collect();
+pub(crate) async fn run<E: Examples + ?Sized>(
+    pass: &Pass,
+    plan: &Plan,
+    metrics: &Tensor,
+    examples: &E,
+) -> Result<EvalMetrics> {
+    let rows: Vec<u32> = (0..examples.count() as u32).collect();
     let mut total = EvalMetrics {
-        rows: examples.len() as u64,
+        rows: examples.count() as u64,
         ..EvalMetrics::default()
     };
     // A window of rows at a time, so that sums in single precision stay short.

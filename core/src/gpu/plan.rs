@@ -1,7 +1,7 @@
 //! Lists of dispatches, recorded once and replayed.
 
 use super::kernel::Pipeline;
-use super::{Access, Counts, Gpu, Grid, Kernel, Params, Rows, Scalars, Tensor, param_fields};
+use super::{Access, Counts, Gpu, Grid, Kernel, Of, Params, Rows, Scalars, Tensor, param_fields};
 use crate::Result;
 use std::sync::Arc;
 
@@ -326,6 +326,15 @@ impl Plan {
     /// Operations of one run over full buffers, as estimated for [`Gpu::set_speed`].
     pub fn work(&self) -> u64 {
         self.commands.iter().map(Command::cost).sum()
+    }
+
+    /// The most token rows that a dispatch has for these counts: no fewer than the tokens, as tiles are whole.
+    pub fn token_rows(&self, counts: &Counts) -> u32 {
+        let covered = self.commands.iter().map(|command| match command {
+            Command::Dispatch { rows, grid, .. } if *rows == Rows::of(Of::Tokens) => grid.covered(counts.tokens),
+            _ => 0,
+        });
+        covered.max().unwrap_or(0).max(counts.tokens)
     }
 
     /// Write what of the plan changes from run to run.

@@ -118,6 +118,16 @@ pub enum Grid {
 }
 
 impl Grid {
+    /// The rows that tiles cover, of which the last ones may be none.
+    pub(super) fn covered(self, rows: u32) -> u32 {
+        match self {
+            Self::Tiles { rows: per_group, .. } | Self::Rows { rows: per_group, .. } => {
+                rows.next_multiple_of(per_group)
+            }
+            Self::Linear(_) | Self::Fixed(_) => rows,
+        }
+    }
+
     pub(super) fn workgroups(self, rows: u32) -> [u32; 3] {
         match self {
             _ if rows == 0 => [0; 3],

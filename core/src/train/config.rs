@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::schedule::{LrSchedulerType, warmup_steps};
-use crate::data::Order;
+use crate::data::{Group, Order};
 use crate::formats::peft::{AdapterConfig, TargetModules};
 use crate::{Error, Result};
 
@@ -307,7 +307,19 @@ impl TrainConfig {
     /// # Errors
     /// As [`Order::new`] and [`Order::total_steps`].
     pub fn order(&self, rows: usize) -> Result<(Order, u64)> {
-        let order = Order::new(self.seed, self.shuffle, rows, self.examples_per_step())?;
+        self.counted(Order::new(self.seed, self.shuffle, rows, self.examples_per_step())?)
+    }
+
+    /// As [`order`](Self::order), of groups of rows that are not all seen equally often.
+    ///
+    /// # Errors
+    /// As [`Order::of_groups`] and [`Order::total_steps`].
+    pub fn order_of_groups(&self, groups: Vec<Group>) -> Result<(Order, u64)> {
+        let batch_size = self.examples_per_step();
+        self.counted(Order::of_groups(self.seed, self.shuffle, groups, batch_size)?)
+    }
+
+    fn counted(&self, order: Order) -> Result<(Order, u64)> {
         let total = match self.max_steps {
             Some(steps) => steps,
             None => order.total_steps(self.num_train_epochs)?,

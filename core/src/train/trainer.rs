@@ -1,7 +1,7 @@
 //! The training loop's device side: one optimizer step at a time.
 
 use super::{Recompute, TrainConfig, WeightDecayOn, schedule};
-use crate::data::{Example, MicroBatch};
+use crate::data::{Examples, MicroBatch};
 use crate::eval::{self, EvalMetrics};
 use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor, Timing};
 use crate::model::{Flat, Model, Pass, Purpose};
@@ -25,6 +25,8 @@ pub struct StepMetrics {
     pub targets: u64,
     /// Tokens in the step.
     pub tokens: u64,
+    /// Token rows that were dispatched for them, see [`Plan::token_rows`].
+    pub token_rows: u64,
     /// Norm of all gradients, before clipping.
     pub grad_norm: f64,
     /// The learning rate that was used.
@@ -223,6 +225,15 @@ impl Trainer {
         self.model
     }
 
+    /// Token rows that are dispatched for a micro-batch of so many tokens.
+    pub fn token_rows(&self, tokens: usize) -> u64 {
+        let counts = Counts {
+            tokens: tokens as u32,
+            ..Counts::default()
+        };
+        self.micro.token_rows(&counts).into()
+    }
+
     /// The learning rate of the step after `done` steps.
     pub fn learning_rate(&self, done: u64) -> f64 {
         let kind = self.config.lr_scheduler_type;
@@ -303,6 +314,7 @@ impl Trainer {
             correct: 0.0,
             targets: targets as u64,
             tokens: batches.iter().map(|b| b.tokens.len() as u64).sum(),
+            token_rows: batches.iter().map(|b| self.token_rows(b.tokens.len())).sum(),
             grad_norm: 0.0,
             learning_rate,
             work: self.micro.work() * batches.len() as u64 + self.update.work(),
@@ -369,7 +381,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Config`] for an example longer than the capacity, [`Error::Gpu`] when the device fails.
-    pub async fn evaluate(&self, examples: &[Example]) -> Result<EvalMetrics> {
+    pub async fn evaluate<E: Examples + ?Sized>(&self, examples: &E) -> Result<EvalMetrics> {
         eval::run(&self.pass, &self.eval, &self.eval_metrics, examples).await
     }
 

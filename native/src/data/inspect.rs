@@ -1,16 +1,16 @@
 //! Files of rows through the library's checks, as many rows side by side as there are cores.
 
 use std::num::NonZero;
-use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Context, Result};
 use wgpu_sft::Error;
 use wgpu_sft::data::quality::{CheckOptions, Checked, Checker, Code, Record, RowFacts, TokenFacts};
-use wgpu_sft::data::{Body, Overlong, Preparation, Reading, Row};
+use wgpu_sft::data::{Body, Preparation, Reading, Row};
 
 use crate::model_files::ModelFiles;
 use crate::progress::Progress;
+use crate::rows::for_each_row;
 
 /// Rows looked at before they are compared: enough to keep all cores busy, few enough to hold.
 const BATCH: usize = 2048;
@@ -18,9 +18,9 @@ const BATCH: usize = 2048;
 /// What is checked.
 pub struct Inspection<'a> {
     /// Files to train on.
-    pub files: &'a [PathBuf],
+    pub files: &'a [String],
     /// Files that are held out.
-    pub held_out: &'a [PathBuf],
+    pub held_out: &'a [String],
     /// How rows are recognised.
     pub reading: Reading,
     /// Whose tokenizer and template prepare the rows.
@@ -34,8 +34,12 @@ pub struct Inspection<'a> {
 impl Inspection<'_> {
     /// Check all rows, the held-out files first.
     pub fn run(&self) -> Result<Checked> {
-        let size = |file: &PathBuf| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
-        let total = self.files.iter().chain(self.held_out).map(size).sum();
+        let total = self
+            .files
+            .iter()
+            .chain(self.held_out)
+            .map(|file| super::size(file))
+            .sum();
         let progress = Progress::bytes(self.quiet, total, "checking");
         let terminators = self.model.map(ModelFiles::terminators).transpose()?.unwrap_or_default();
         let mut checker = Checker::new(CheckOptions {
@@ -43,8 +47,7 @@ impl Inspection<'_> {
         });
         let held_out = self.held_out.iter().map(|file| (file, true));
         for (file, held_out) in held_out.chain(self.files.iter().map(|file| (file, false))) {
-            let name = file.display().to_string();
-            let source = checker.source(&name, held_out)?;
+            let source = checker.source(file, held_out)?;
             let mut batch = Batch {
                 checker: &mut checker,
                 source,
@@ -52,9 +55,10 @@ impl Inspection<'_> {
                 model: self.model,
                 terminators: &terminators,
             };
-            let input = super::open(file, |n| progress.advance(n, None))?;
-            let read = input.for_each(&self.reading, |line, row| batch.push(line, row));
-            read.and_then(|()| batch.finish()).with_context(|| name.clone())?;
+            let read = for_each_row(file, &self.reading, &progress, |place, row| {
+                batch.push(super::number(place), row)
+            });
+            read.and_then(|()| Ok(batch.finish()?)).with_context(|| file.clone())?;
         }
         Ok(checker.finish())
     }
@@ -119,7 +123,7 @@ impl Batch<'_> {
         let record = Record::from(&row);
         let tokens = match (self.model, &row.body) {
             (Some(model), _) => Some(
-                self.tokens(model, row)
+                self.tokens(model, &row)
                     .map_err(|error| (Code::Unpreparable, without_line(error)))?,
             ),
             (None, Body::Tokens { ids, labels }) => {
@@ -134,15 +138,14 @@ impl Batch<'_> {
         Ok(RowFacts::of(&record, tokens, options))
     }
 
-    fn tokens(&self, model: &ModelFiles, row: Row) -> Result<TokenFacts, Error> {
+    fn tokens(&self, model: &ModelFiles, row: &Row) -> Result<TokenFacts, Error> {
         let preparation = Preparation {
             tokenizer: model.tokenizer.as_ref(),
             template: model.template.as_ref(),
             vocab_size: model.config.vocab_size,
-            max_length: usize::MAX,
-            overlong: Overlong::Error,
+            ..Preparation::default()
         };
-        let example = preparation.example(row)?;
+        let example = preparation.example(&row.body)?;
         let tokenizer = model.tokenizer.as_ref();
         let blank = |id| {
             let text = tokenizer.and_then(|tokenizer| tokenizer.decode(&[id], false).ok());

@@ -7,16 +7,18 @@ mod report;
 mod split;
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use wgpu_sft::Error;
 use wgpu_sft::data::quality::{Checked, RowVerdict};
-use wgpu_sft::data::{Reading, Source};
+use wgpu_sft::data::{Place, Reading};
 
 use crate::Outcome;
-use crate::args::{DataCommand, RowsArgs};
+use crate::args::{DataCommand, FilesArgs};
+use crate::progress::Progress;
+use crate::rows::for_each_text;
 
 /// Run one of the commands.
 pub fn run(command: DataCommand) -> Result<Outcome> {
@@ -28,45 +30,16 @@ pub fn run(command: DataCommand) -> Result<Outcome> {
 }
 
 /// How a command's flags say that rows are recognised.
-fn reading(args: &RowsArgs) -> Result<Reading> {
-    let columns = args.columns.as_deref().map(str::parse).transpose()?.unwrap_or_default();
+fn reading(args: &FilesArgs) -> Result<Reading> {
     Ok(Reading {
-        columns,
-        ..Reading::default()
+        columns: args.columns.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
+        shape: args.shape.as_deref().map(str::parse).transpose()?,
     })
 }
 
-/// Open a file of rows; `-` is standard input. `each` learns of the bytes read.
-fn open<'a>(path: &Path, mut each: impl FnMut(u64) + 'a) -> Result<Source<'a>> {
-    let name = path.display().to_string();
-    let input: Box<dyn Read> = match name.as_str() {
-        "-" => Box::new(std::io::stdin().lock()),
-        _ => Box::new(File::open(path).with_context(|| name.clone())?),
-    };
-    let counted = Counted {
-        input,
-        count: move |n| each(n as u64),
-    };
-    Source::new(counted, &name).with_context(|| name.clone())
-}
-
-/// Tells how much is read.
-struct Counted<R, F> {
-    input: R,
-    count: F,
-}
-
-impl<R: Read, F: FnMut(usize)> Read for Counted<R, F> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.input.read(buffer)?;
-        (self.count)(n);
-        Ok(n)
-    }
-}
-
 /// Refuse what would be read twice, from where that cannot be.
-fn refuse_standard_input(files: &[PathBuf]) -> Result<()> {
-    if files.iter().any(|file| file.as_os_str() == "-") {
+fn refuse_standard_input(files: &[String]) -> Result<()> {
+    if files.iter().any(|file| file == "-") {
         bail!("-: standard input cannot be read twice; write it to a file first");
     }
     Ok(())
@@ -81,13 +54,11 @@ struct Output {
 
 impl Output {
     /// Begin to write. Refuses a file that exists unless told to overwrite it, and one that is read from, always.
-    fn create(path: &Path, inputs: &[PathBuf], overwrite: bool) -> Result<Self> {
+    fn create(path: &Path, inputs: &[String], overwrite: bool) -> Result<Self> {
         let name = || path.display().to_string();
         if let Ok(target) = path.canonicalize() {
-            if inputs
-                .iter()
-                .any(|input| input.canonicalize().is_ok_and(|input| input == target))
-            {
+            let same = |input: &String| Path::new(input).canonicalize().is_ok_and(|input| input == target);
+            if inputs.iter().any(same) {
                 bail!("{}: is read from; rows are never changed in place", name());
             }
             if !overwrite {
@@ -128,9 +99,19 @@ impl Drop for Output {
     }
 }
 
+/// A file's bytes; 0 where nobody knows.
+fn size(file: &str) -> u64 {
+    std::fs::metadata(file).map_or(0, |metadata| metadata.len())
+}
+
+/// The number that a row is known by in its file: its line, or its own where several are on one.
+fn number(place: Place) -> usize {
+    place.row.unwrap_or(place.number())
+}
+
 /// Read files again whose rows were checked: `write` gets each row's number, file, line and text.
 fn reread(
-    files: &[PathBuf],
+    files: &[String],
     reading: &Reading,
     checked: &Checked,
     mut write: impl FnMut(usize, &str, usize, &[u8]) -> Result<()>,
@@ -139,13 +120,14 @@ fn reread(
     // Held-out rows came first; the others follow in the order of the files.
     let held_out = |row: &&RowVerdict| checked.report.sources[row.source].held_out;
     let mut row = checked.rows.iter().take_while(held_out).count();
-    for file in files {
-        let name = file.display().to_string();
+    let progress = Progress::bytes(false, files.iter().map(|file| size(file)).sum(), "writing");
+    for name in files {
         let mut failed = None;
-        let read = open(file, |_| ())?.for_each_text(reading, |line, text| {
+        let read = for_each_text(name, reading, &progress, |place, text| {
+            let line = number(place);
             let known = checked.rows.get(row).is_some_and(|verdict| verdict.line == line);
             let written = if known {
-                write(row, &name, line, text)
+                write(row, name, line, text)
             } else {
                 Err(anyhow!(CHANGED))
             };
@@ -156,7 +138,7 @@ fn reread(
             })
         });
         match failed {
-            Some(error) => return Err(error.context(name)),
+            Some(error) => return Err(error.context(name.clone())),
             None => read.with_context(|| name.clone())?,
         }
     }

@@ -4,11 +4,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use pollster::block_on;
-use wgpu_sft::data::micro_batches;
+use wgpu_sft::data::{Examples, micro_batches, pack};
+use wgpu_sft::train::Trainer;
 
 use super::Job;
+use super::steps::Packing;
 use crate::Outcome;
 use crate::progress::duration;
+
+/// How the steps of the first epoch are cut.
+fn packing(job: &mut Job, trainer: &Trainer) -> Result<Packing> {
+    let mut packing = Packing::default();
+    for step in 0..job.order.steps_per_epoch() {
+        let rows = job.order.step(step);
+        let lengths: Vec<usize> = rows.iter().map(|row| job.rows.examples.tokens(*row as usize)).collect();
+        for group in pack(&lengths, job.identity.micro_batch_tokens as usize)? {
+            let tokens = group.iter().map(|place| lengths[*place]).sum();
+            packing.add(tokens as u64, trainer.token_rows(tokens));
+        }
+    }
+    Ok(packing)
+}
 
 /// Time one micro-batch of the first step. Nothing is written.
 pub fn run(job: &mut Job) -> Result<Outcome> {
@@ -25,9 +41,10 @@ pub fn run(job: &mut Job) -> Result<Outcome> {
         block_on(trainer.metrics())?;
         time = begun.elapsed();
     }
-    let per_epoch = job.rows.report.tokens as f64;
+    let packing = packing(job, &trainer)?;
     let epochs = job.total as f64 / job.order.steps_per_epoch() as f64;
-    let whole = time.mul_f64(per_epoch * epochs / tokens);
+    let whole = time.mul_f64(packing.tokens as f64 * epochs / tokens);
+    job.say(&format!("packing: {packing}"))?;
     job.say(&format!(
         "time: about {}, at {:.0} tokens/s, evaluating and saving aside",
         duration(whole),

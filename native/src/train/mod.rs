@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use pollster::block_on;
 use wgpu_sft::Error;
-use wgpu_sft::data::{Dataset, Order};
+use wgpu_sft::data::{AlpacaStyle, Examples, Mix, Order};
 use wgpu_sft::formats::Dtype;
 use wgpu_sft::gpu::Gpu;
 use wgpu_sft::model::Use;
@@ -22,6 +22,7 @@ use crate::args::{DeviceArgs, TrainArgs};
 use crate::config_file::Settings;
 use crate::model_files::{ModelFiles, parse_dtype, storage};
 use crate::progress::{bytes, line};
+use crate::rows::Rows;
 use crate::run_folder::{Checkpoint, RunFolder};
 use crate::{Outcome, devices, interrupt, pipeline_cache};
 
@@ -33,8 +34,9 @@ struct Job {
     settings: Settings,
     config: TrainConfig,
     source: ModelFiles,
-    rows: Dataset,
-    eval_rows: Option<Dataset>,
+    rows: Rows,
+    eval_rows: Option<Rows>,
+    mix: Mix,
     order: Order,
     total: u64,
     gpu: Gpu,
@@ -120,15 +122,16 @@ impl Job {
         }
         source.check_tensors()?;
         source.save_dtype(settings.save_dtype.as_deref())?;
-        let rows = source.rows(&data, settings.max_length, settings.overlong.as_deref())?;
-        let eval_rows = settings.eval_data.as_deref();
-        let eval_rows = eval_rows
-            .map(|file| source.rows(file, settings.max_length, settings.overlong.as_deref()))
-            .transpose()?;
-        if settings.eval_steps.is_some() && eval_rows.is_none() {
+        if settings.eval_steps.is_some() && settings.eval_data.is_none() {
             return Err(Error::config("eval_steps", "needs --eval-data").into());
         }
-        let (mut order, total) = config.order(rows.examples.len())?;
+        let (mix, row_args) = (settings.mix()?, settings.rows());
+        let rows = source.rows(&data, &row_args, quiet)?;
+        let eval_files = settings.eval_data.as_deref();
+        let eval_rows = eval_files
+            .map(|files| source.rows(files, &row_args, quiet))
+            .transpose()?;
+        let (mut order, total) = config.order_of_groups(rows.groups(mix))?;
 
         let gpu = devices::open(&DeviceArgs {
             device: settings.device.clone(),
@@ -147,7 +150,10 @@ impl Job {
             (Method::Lora, false) => Use::Frozen(None),
         };
         let lora = (config.method == Method::Lora).then_some(&config.lora);
-        let longest = longest(&rows, eval_rows.as_ref());
+        let longest = rows
+            .examples
+            .longest()
+            .max(eval_rows.as_ref().map_or(0, |rows| rows.examples.longest()));
         let saved = checkpoint.as_ref().map(|checkpoint| &checkpoint.state);
         let moved = saved.is_some_and(|state| state.device != Device::from(gpu.info()));
         // What is set, or was when the run began, is not made smaller to fit.
@@ -176,7 +182,7 @@ impl Job {
         )?;
         let identity = Identity {
             total_steps: total,
-            data: rows.content_hash(),
+            data: rows.content_hash(mix),
             tokenizer: source.tokenizer_hash(),
             model: source.model_hash(config.method == Method::Lora),
             dtype: stored.name().to_lowercase(),
@@ -205,6 +211,7 @@ impl Job {
             source,
             rows,
             eval_rows,
+            mix,
             order,
             total,
             gpu,
@@ -231,34 +238,44 @@ impl Job {
 
     /// Say what is about to be done.
     fn introduce(&self) -> Result<()> {
-        let report = &self.rows.report;
+        let rows = &self.rows;
         self.say(&format!("device: {}", devices::describe(&self.gpu)))?;
+        let (tokens, targets) = (rows.sum(|report| report.tokens), rows.sum(|report| report.targets));
         self.say(&format!(
-            "rows: {} of {}, {} tokens, {} targets ({:.1} %), longest {} tokens",
-            self.rows.examples.len(),
-            report.rows,
-            report.tokens,
-            report.targets,
-            100.0 * report.targets as f64 / report.tokens as f64,
-            report.longest,
+            "rows: {} of {}, {tokens} tokens, {targets} targets ({:.1} %), longest {} tokens",
+            rows.examples.count(),
+            rows.sum(|report| report.rows as u64),
+            100.0 * targets as f64 / tokens as f64,
+            rows.longest(),
         ))?;
-        for (rows, which) in [
-            (Some(&self.rows), "rows"),
-            (self.eval_rows.as_ref(), "rows to evaluate on"),
-        ] {
-            let Some(report) = rows.map(|rows| &rows.report).filter(|report| report.overlong > 0) else {
+        for (rows, which) in [(Some(rows), "rows"), (self.eval_rows.as_ref(), "rows to evaluate on")] {
+            let Some(rows) = rows else { continue };
+            rows.warn_of_bad_rows();
+            if self.quiet() {
                 continue;
-            };
-            let fate = match self.settings.overlong.as_deref() {
-                Some("truncate") => {
-                    format!(
-                        "truncated, {} of them left without a target and dropped",
-                        report.truncated_to_nothing
-                    )
-                }
-                _ => "dropped".to_owned(),
-            };
-            self.say(&format!("too long: {} {which} were {fate}", report.overlong))?;
+            }
+            rows.describe()?;
+            let overlong = rows.sum(|report| report.overlong as u64);
+            if overlong > 0 {
+                let fate = match self.settings.overlong.as_deref() {
+                    Some("truncate") => {
+                        let nothing = rows.sum(|report| report.truncated_to_nothing as u64);
+                        format!("truncated, {nothing} of them left without a target and dropped")
+                    }
+                    Some("split") => "split".to_owned(),
+                    _ => "dropped".to_owned(),
+                };
+                self.say(&format!("too long: {overlong} {which} were {fate}"))?;
+            }
+        }
+        if !self.quiet() {
+            rows.describe_tasks(self.mix)?;
+        }
+        if rows.has_instructions() {
+            self.say(match rows.alpaca_style {
+                AlpacaStyle::Alpaca => "instructions: as Stanford's text (alpaca)",
+                AlpacaStyle::AlpacaChat => "instructions: through the chat template (alpaca-chat)",
+            })?;
         }
         self.say(&format!(
             "steps: {} of {} examples, {:.2} epochs",
@@ -352,22 +369,9 @@ fn is_same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Tokens of the longest row.
-fn longest(rows: &Dataset, eval_rows: Option<&Dataset>) -> u32 {
-    let examples = rows
-        .examples
-        .iter()
-        .chain(eval_rows.iter().flat_map(|rows| &rows.examples));
-    examples.map(|example| example.ids.len() as u32).max().unwrap_or(0)
-}
-
 /// Tokens of the largest step of the first epoch: what could be computed at once.
-fn most_tokens(rows: &Dataset, order: &mut Order) -> u64 {
-    let tokens = |step: &[u32]| {
-        step.iter()
-            .map(|row| rows.examples[*row as usize].ids.len() as u64)
-            .sum()
-    };
+fn most_tokens(rows: &Rows, order: &mut Order) -> u64 {
+    let tokens = |step: &[u32]| step.iter().map(|row| rows.examples.tokens(*row as usize) as u64).sum();
     (0..order.steps_per_epoch())
         .map(|step| tokens(order.step(step)))
         .max()

@@ -1,5 +1,6 @@
 //! The steps of a run: the next one is handed to the device before the numbers of the last are read.
 
+use std::fmt;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -15,9 +16,39 @@ use crate::progress::Progress;
 use crate::run_folder::{Checkpoint, Metrics};
 use crate::{Outcome, interrupt, is_closed_pipe};
 
+/// Tokens, and the token rows that were dispatched for them.
+#[derive(Clone, Copy, Default)]
+pub struct Packing {
+    /// Tokens.
+    pub tokens: u64,
+    /// Token rows.
+    pub token_rows: u64,
+}
+
+impl Packing {
+    /// Go on with a micro-batch, or a step.
+    pub fn add(&mut self, tokens: u64, token_rows: u64) {
+        self.tokens += tokens;
+        self.token_rows += token_rows;
+    }
+}
+
+impl fmt::Display for Packing {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let (tokens, rows) = (self.tokens, self.token_rows);
+        write!(
+            f,
+            "{tokens} tokens in {rows} token rows dispatched ({:.1} %)",
+            100.0 * tokens as f64 / rows.max(1) as f64
+        )
+    }
+}
+
 /// What is told of a run while it runs.
 struct Log {
     counters: Counters,
+    /// Of the steps that this program has run.
+    packing: Packing,
     metrics: Metrics,
     progress: Progress,
     /// When the line before the last and the last were written, and how many tokens had been seen: two steps may end at once, so that
@@ -32,6 +63,7 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
     let mut log = Log {
         since: [(Instant::now(), counters.tokens); 2],
         counters,
+        packing: Packing::default(),
         metrics: job.folder.metrics()?,
         progress: Progress::steps(job.quiet(), done, job.total),
         closed: None,
@@ -88,6 +120,10 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
     };
     saving::finish(job, &last)?;
     log.progress.finish();
+    if log.packing.tokens > 0 {
+        let packing = log.packing;
+        log.say(&format!("packing: {packing}"))?;
+    }
     log.say(&format!(
         "done: {} steps; the result is in {}",
         job.total,
@@ -137,6 +173,7 @@ impl Log {
     /// Count a step, and log it if it is its turn.
     fn step(&mut self, job: &Job, step: &StepMetrics) -> Result<()> {
         self.counters.targets += step.targets;
+        self.packing.add(step.tokens, step.token_rows);
         self.counters.tokens += step.tokens;
         self.counters.loss_sum += step.loss_sum;
         self.counters.loss_targets += step.targets;
@@ -158,6 +195,7 @@ impl Log {
             "targets": self.counters.targets,
             "tokens": self.counters.tokens,
             "tokens_per_second": speed,
+            "packing": step.tokens as f64 / step.token_rows as f64,
         }))?;
         let printed = self.progress.plain_line(&format!(
             "step {}/{}  epoch {epoch:.2}  loss {loss:.4}  grad_norm {:.3}  learning_rate {:.2e}  {speed:.0} tokens/s",

@@ -4,13 +4,13 @@ use std::io::BufRead;
 
 use serde_json::{Map, Value};
 
-use super::read::{MAX_ROW, reading_failed};
+use super::read::{MAX_ROW, Place, reading_failed};
 use crate::{Error, Result};
 
-/// Call `each` with every row and the line that it begins on.
+/// Call `each` with every row and where it is.
 pub(super) fn for_each(
     mut input: impl BufRead,
-    mut each: impl FnMut(usize, Result<Value>) -> Result<()>,
+    mut each: impl FnMut(Place, Result<Value>) -> Result<()>,
 ) -> Result<()> {
     let mut header: Option<Vec<String>> = None;
     let (mut record, mut end) = (Vec::new(), 0); // the lines of a record, and the line behind them
@@ -42,7 +42,7 @@ pub(super) fn for_each(
         }
         match &header {
             None => header = Some(names(text).map_err(|e| e.at_line(begin))?),
-            Some(header) => each(begin, row(header, text).map_err(|e| e.at_line(begin)))?,
+            Some(header) => each(Place::line(begin), row(header, text))?,
         }
     }
 }

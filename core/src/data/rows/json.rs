@@ -7,15 +7,15 @@ use std::io::BufRead;
 
 use serde_json::{Map, Value};
 
-use super::read::{MAX_ROW, reading_failed};
+use super::read::{MAX_ROW, Place, reading_failed};
 use crate::{Error, Result};
 
-/// Call `each` with every row and the line that it begins on. `makes_row` tells whether an object with this key is
+/// Call `each` with every row and where it is. `makes_row` tells whether an object with this key is
 /// a row.
 pub(super) fn for_each<R: BufRead>(
     input: R,
     makes_row: impl Fn(&str) -> bool,
-    mut each: impl FnMut(usize, Result<Value>) -> Result<()>,
+    mut each: impl FnMut(Place, Result<Value>) -> Result<()>,
 ) -> Result<()> {
     let mut text = Scanner {
         input,
@@ -138,7 +138,7 @@ impl<R: BufRead> Scanner<R> {
     }
 
     /// The elements of a list of rows, whose opening bracket is behind.
-    fn elements(&mut self, each: &mut impl FnMut(usize, Result<Value>) -> Result<()>) -> Result<()> {
+    fn elements(&mut self, each: &mut impl FnMut(Place, Result<Value>) -> Result<()>) -> Result<()> {
         if self.peek_value()? == Some(b']') {
             return self.advance();
         }
@@ -148,7 +148,11 @@ impl<R: BufRead> Scanner<R> {
             let (line, column) = (self.line, self.column);
             number += 1;
             let text = self.value(Vec::new(), 0)?;
-            each(line, parse(&text, line, column).map_err(|e| numbered(e, number))).map_err(|e| numbered(e, number))?;
+            let place = Place {
+                line: Some(line),
+                row: Some(number),
+            };
+            each(place, parse(&text, line, column))?;
             match self.peek_value()? {
                 Some(b',') => self.advance()?,
                 Some(b']') => return self.advance(),
@@ -161,7 +165,7 @@ impl<R: BufRead> Scanner<R> {
     fn object(
         &mut self,
         makes_row: &impl Fn(&str) -> bool,
-        each: &mut impl FnMut(usize, Result<Value>) -> Result<()>,
+        each: &mut impl FnMut(Place, Result<Value>) -> Result<()>,
     ) -> Result<()> {
         let start = self.line;
         if self.peek_value()? != Some(b'{') {
@@ -216,7 +220,7 @@ impl<R: BufRead> Scanner<R> {
         self.advance()?;
         match rows {
             Some(_) => Ok(()),
-            None => each(start, row.map(Value::Object)),
+            None => each(Place::line(start), row.map(Value::Object)),
         }
     }
 }
@@ -241,15 +245,4 @@ pub(super) fn parse(text: &[u8], line: usize, column: usize) -> Result<Value> {
             why: format!("not JSON: {why}, at column {}", shift(e.line(), e.column().max(1))),
         }
     })
-}
-
-/// Say which row of a list an error is of: many stand on one line.
-fn numbered(error: Error, number: usize) -> Error {
-    match error {
-        Error::Data { line, why } if !why.starts_with("row ") => Error::Data {
-            line,
-            why: format!("row {number}: {why}"),
-        },
-        other => other,
-    }
 }

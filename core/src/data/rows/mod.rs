@@ -1,5 +1,6 @@
 //! Rows: what a file's line means, whatever shape it has.
 
+mod alpaca;
 mod columns;
 mod csv;
 mod json;
@@ -16,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::{Conversation, Message};
 use crate::{Error, Result};
 
+pub use alpaca::alpaca_prompt;
 pub use columns::{Columns, FIELDS};
-pub use read::{Format, Recogniser, Source, for_each_row};
+pub use read::{Format, Place, Recogniser, Source, for_each_row};
 
 /// The shapes that a row can have, each known by its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

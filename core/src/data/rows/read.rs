@@ -1,5 +1,6 @@
 //! Files of rows, whatever they are written in: read once, front to back, one row in memory.
 
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
@@ -62,6 +63,53 @@ impl Format {
     }
 }
 
+/// Where in a file a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The line that it begins on, from 1; none in Parquet.
+    pub line: Option<usize>,
+    /// Its number, from 1, where lines do not tell rows apart: in a JSON array and in Parquet.
+    pub row: Option<usize>,
+}
+
+impl Place {
+    /// A line.
+    pub fn line(line: usize) -> Self {
+        Self {
+            line: Some(line),
+            row: None,
+        }
+    }
+
+    /// The line or, where there are none, the row's number.
+    pub fn number(self) -> usize {
+        self.line.or(self.row).unwrap_or(1)
+    }
+
+    /// An error of the row, with the row in it.
+    pub fn blame(self, error: Error) -> Error {
+        let row = self.row.map_or_else(String::new, |row| format!("row {row}: "));
+        match error {
+            Error::Template { why } => Error::template(format!("{self} of the data: {why}")),
+            Error::Data { line, why } => Error::Data {
+                line: line.or(self.line),
+                why: row + &why,
+            },
+            other => other,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match (self.line, self.row) {
+            (Some(line), None) => write!(f, "line {line}"),
+            (Some(line), Some(row)) => write!(f, "line {line}, row {row}"),
+            (None, row) => write!(f, "row {}", row.unwrap_or(1)),
+        }
+    }
+}
+
 /// A file of rows, opened: plain or gzip, its format told by its first bytes and, where these leave it open, its name.
 pub struct Source<'a> {
     /// What its rows are written in.
@@ -91,17 +139,19 @@ impl<'a> Source<'a> {
         Ok(Self { format, input })
     }
 
-    /// Call `each` with every row, or what is wrong with it, and the line that it begins on. Blank lines count but are no rows.
+    /// The file's bytes, unpacked: for a format that is read elsewhere.
+    pub fn into_inner(self) -> Box<dyn BufRead + 'a> {
+        self.input
+    }
+
+    /// Call `each` with every row, or what is wrong with it, and where it is. Blank lines count but are no rows.
     ///
     /// # Errors
     /// What `each` returns: it decides which rows end the reading. [`Error::Data`] when reading fails or no further row can be found:
     /// an array that ends early, a quotation mark of CSV that is never closed.
-    pub fn for_each(self, reading: &Reading, mut each: impl FnMut(usize, Result<Row>) -> Result<()>) -> Result<()> {
+    pub fn for_each(self, reading: &Reading, mut each: impl FnMut(Place, Result<Row>) -> Result<()>) -> Result<()> {
         let mut recogniser = Recogniser::new(reading);
-        let handle = |line: usize, json: Result<Value>| {
-            let row = json.and_then(|json| recogniser.row(line, &json));
-            each(line, row.map_err(|e| e.at_line(line))).map_err(|e| e.at_line(line))
-        };
+        let handle = |place: Place, json: Result<Value>| each(place, recogniser.row(place, json));
         match self.format {
             Format::Jsonl => jsonl(self.input, handle),
             Format::Json => json::for_each(self.input, |key| reading.makes_row(key), handle),
@@ -112,18 +162,18 @@ impl<'a> Source<'a> {
 }
 
 impl Source<'_> {
-    /// Call `each` with every row's own text, whatever it holds, and the line that it begins on: in JSONL the line as it is, without its
-    /// line break; else the row as JSON, `null` where it cannot be read. The same rows as [`for_each`](Self::for_each), in the same order.
+    /// Call `each` with every row's own text, whatever it holds, and where it is: in JSONL the line as it is, without its line break; else
+    /// the row as JSON, `null` where it cannot be read. The same rows as [`for_each`](Self::for_each), in the same order.
     ///
     /// # Errors
     /// As [`for_each`](Self::for_each).
-    pub fn for_each_text(self, reading: &Reading, mut each: impl FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
+    pub fn for_each_text(self, reading: &Reading, mut each: impl FnMut(Place, &[u8]) -> Result<()>) -> Result<()> {
         let mut as_json =
-            |line: usize, json: Result<Value>| each(line, json.unwrap_or_default().to_string().as_bytes());
+            |place: Place, json: Result<Value>| each(place, json.unwrap_or_default().to_string().as_bytes());
         match self.format {
-            Format::Jsonl => lines(self.input, |line, text| match text {
-                Some(text) => each(line, text.strip_suffix(b"\n").unwrap_or(text)),
-                None => each(line, b"null"),
+            Format::Jsonl => lines(self.input, |line, text| {
+                let text = text.unwrap_or(b"null");
+                each(Place::line(line), text.strip_suffix(b"\n").unwrap_or(text))
             }),
             Format::Json => json::for_each(self.input, |key| reading.makes_row(key), as_json),
             Format::Csv => csv::for_each(self.input, &mut as_json),
@@ -157,15 +207,15 @@ pub(super) fn reading_failed(error: io::Error) -> Error {
 ///
 /// # Errors
 /// As [`Source::new`] and [`Source::for_each`].
-pub fn for_each_row(bytes: &[u8], reading: &Reading, each: impl FnMut(usize, Result<Row>) -> Result<()>) -> Result<()> {
+pub fn for_each_row(bytes: &[u8], reading: &Reading, each: impl FnMut(Place, Result<Row>) -> Result<()>) -> Result<()> {
     Source::new(bytes, "")?.for_each(reading, each)
 }
 
 /// Recognises the rows of one file, which must go together.
 pub struct Recogniser<'a> {
     reading: &'a Reading,
-    /// The first row's line and shape.
-    first: Option<(usize, Shape)>,
+    /// The first row's place and shape.
+    first: Option<(Place, Shape)>,
 }
 
 impl<'a> Recogniser<'a> {
@@ -174,38 +224,40 @@ impl<'a> Recogniser<'a> {
         Self { reading, first: None }
     }
 
-    /// The row on a line.
+    /// The row at a place, if it was JSON.
     ///
     /// # Errors
-    /// As [`Row::from_json`], and for a row that does not go with the first one, see [`Shape::goes_with`].
-    pub fn row(&mut self, line: usize, json: &Value) -> Result<Row> {
-        let row = Row::from_json(json, self.reading)?;
-        let (first_line, first) = *self.first.get_or_insert((line, row.shape));
-        if !row.shape.goes_with(first) {
-            let why = format!(
-                "is of the shape {}, but line {first_line} is of the shape {first}: rows of one file must go together",
+    /// As [`Row::from_json`], and for a row that does not go with the first one, see [`Shape::goes_with`]; with the place.
+    pub fn row(&mut self, place: Place, json: Result<Value>) -> Result<Row> {
+        let row = json.and_then(|json| Row::from_json(&json, self.reading));
+        let row = row.and_then(|row| {
+            let (first_place, first) = *self.first.get_or_insert((place, row.shape));
+            if row.shape.goes_with(first) {
+                return Ok(row);
+            }
+            Err(Error::data(format!(
+                "is of the shape {}, but {first_place} is of the shape {first}: rows of one file must go together",
                 row.shape
-            );
-            return Err(Error::data(why));
-        }
-        Ok(row)
+            )))
+        });
+        row.map_err(|e| place.blame(e))
     }
 }
 
 /// Rows of JSONL.
-fn jsonl(input: impl BufRead, mut each: impl FnMut(usize, Result<Value>) -> Result<()>) -> Result<()> {
-    lines(input, |number, line| match line {
-        Some(line) => {
-            let text = line.trim_ascii_start();
-            each(
-                number,
-                json::parse(text.trim_ascii_end(), number, line.len() - text.len()),
-            )
-        }
-        None => {
-            let why = format!("is longer than the {} MiB that a row may have", MAX_ROW >> 20);
-            each(number, Err(Error::data(why)))
-        }
+fn jsonl(input: impl BufRead, mut each: impl FnMut(Place, Result<Value>) -> Result<()>) -> Result<()> {
+    lines(input, |number, line| {
+        let json = match line {
+            Some(line) => {
+                let text = line.trim_ascii_start();
+                json::parse(text.trim_ascii_end(), number, line.len() - text.len())
+            }
+            None => Err(Error::data(format!(
+                "is longer than the {} MiB that a row may have",
+                MAX_ROW >> 20
+            ))),
+        };
+        each(Place::line(number), json)
     })
 }
 
