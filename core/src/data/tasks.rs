@@ -254,7 +254,12 @@ fn shape(scores: &mut [f32; 10], instruction: &str, start: &str, asked: &str, an
     }
     // Several lines that the question has too.
     let bare = |line: &str| line.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
-    let lines: Vec<String> = answer.lines().map(bare).filter(|line| line.len() > 2).collect();
+    let lines: Vec<String> = answer
+        .lines()
+        .map(bare)
+        .filter(|line| line.len() > 2)
+        .take(50)
+        .collect();
     if lines.len() >= 2 && lines.iter().filter(|line| asked.contains(line.as_str())).count() * 2 > lines.len() {
         add(Task::Extraction, 2.5);
     }

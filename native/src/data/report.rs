@@ -68,18 +68,18 @@ pub fn print(report: &CheckReport) -> Result<()> {
     line("")?;
     match (errors, warnings) {
         (0, 0) => line("nothing serious was found"),
-        _ => line(&format!("{errors} kinds of error, {warnings} of warning")),
+        _ => line(&format!("kinds of errors: {errors}, of warnings: {warnings}")),
     }
 }
 
 fn print_finding(finding: &Finding) -> Result<()> {
     line(&format!(
-        "{} {}: {} {} ({})",
+        "{} {}: {} ({}) {}",
         finding.severity.name(),
         finding.code.name(),
         finding.count,
-        finding.title,
-        percent(finding.share)
+        percent(finding.share),
+        finding.title
     ))?;
     let place = |place: &Place| format!("{}:{}", place.file, place.line);
     for example in finding.examples.iter().take(EXAMPLES) {

@@ -157,7 +157,7 @@ fn planted() -> Vec<(Value, &'static [&'static str])> {
         (
             asked(
                 "Why was the dam on the upper river built so late?",
-                "The dam was built late because money was short, workers were few and the old council could not",
+                "The dam was built late because money was short, workers were few and the old council of the upper town could not",
             ),
             &["truncated-answer"],
         ),
@@ -738,4 +738,34 @@ fn hostile_rows_are_looked_at_too() {
     assert_eq!(checked.rows.len(), 2 * lines);
     assert!(!checked.report.to_html().is_empty());
     assert!(check(&[], &[]).report.findings.is_empty());
+
+    // Megabytes that invite looking at them again and again.
+    let started = std::time::Instant::now();
+    for pattern in [
+        "sk-",
+        "-----BEGIN PRIVATE KEY-----",
+        "a@b.",
+        "bullshit ",
+        "4539 5787 ",
+        "(",
+        "```\n",
+        "&amp;",
+        "GB82 ",
+        "a, ",
+        "As an AI ",
+        "\n",
+        "é",
+        "的",
+    ] {
+        let text = pattern.repeat((1 << 20) / pattern.len());
+        check(
+            &[],
+            &[
+                asked(&text, &text),
+                asked("Translate this into French.", &text),
+                asked(&text, "Short."),
+            ],
+        );
+    }
+    assert!(started.elapsed().as_secs() < 120, "{:?}", started.elapsed());
 }

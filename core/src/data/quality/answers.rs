@@ -80,7 +80,10 @@ pub fn is_copied(answer: &[u64], asked: &[u64], passage: &[u64], task: Task) -> 
     let own_words = matches!(task, Task::Translation | Task::OpenWriting | Task::Reasoning);
     let whole =
         answer.len() >= 4 && (answer == asked && task != Task::Extraction || answer == passage && !from_passage);
-    whole || (own_words && answer.len() >= 8 && asked.windows(answer.len()).any(|window| window == answer))
+    whole
+        || (own_words
+            && (8..1000).contains(&answer.len())
+            && asked.windows(answer.len()).any(|window| window == answer))
 }
 
 /// What is wrong with the order of a conversation's turns.

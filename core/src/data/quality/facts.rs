@@ -322,34 +322,37 @@ impl RowFacts {
 /// A text's words, hashed.
 fn hashed(text: &str) -> Vec<u64> {
     let mut words = Vec::new();
-    for_each_word(text, |word| words.push(hash(word.as_bytes())));
+    for_each_word(text, |_, word| words.push(hash(word.as_bytes())));
     words
 }
 
-/// The first flagged term of a text and what is around it, the term reduced to its first letter.
+/// The first flagged term of a text and what is around it, this and other terms reduced to their first letters.
 fn flagged_snippet(text: &str) -> Option<String> {
-    let words = hashed(text);
-    let found = *terms::flagged(&words).first()?;
-    let place = terms::place(text, found.word, found.words)?;
-    // Other terms nearby are masked as well.
-    let (start, end) = around(text, &place);
+    let (mut words, mut places) = (Vec::new(), Vec::new());
+    for_each_word(text, |place, word| {
+        words.push(hash(word.as_bytes()));
+        places.push(place);
+    });
+    let flagged = terms::flagged(&words);
+    let place = |found: &terms::Found| places[found.word].start..places[found.word + found.words - 1].end;
+    let first = flagged.first()?;
+    let (mut at, end) = around(text, &place(first));
     let mut shown = String::new();
-    let mut at = start;
-    for found in terms::flagged(&words) {
-        let Some(place) =
-            terms::place(text, found.word, found.words).filter(|place| place.start >= at && place.start < end)
-        else {
-            continue;
-        };
-        shown.push_str(&text[at..place.start]);
-        shown.extend(text[place.clone()].chars().take(1));
-        shown.push_str("•••");
-        at = place.end;
+    for place in flagged.iter().map(place) {
+        if place.start >= at && place.end <= end {
+            shown.push_str(&text[at..place.start]);
+            shown.extend(text[place.clone()].chars().take(1));
+            shown.push_str("•••");
+            at = place.end;
+        }
     }
-    if at < end {
-        shown.push_str(&text[at..end]);
-    }
-    let category = terms::flagged_category(found.line);
+    // What the edge cuts in two is left out: it might be a term.
+    let cut = flagged
+        .iter()
+        .map(place)
+        .find(|place| place.start < end && place.end > end);
+    shown.push_str(&text[at..cut.map_or(end, |cut| cut.start.max(at))]);
+    let category = terms::flagged_category(first.line);
     Some(format!(
         "{category}: {}",
         one_line(&personal::masked(&shown), 4 * SNIPPET)

@@ -242,14 +242,14 @@ fn write_finding(page: &mut String, finding: &Finding) -> std::fmt::Result {
     let severity = finding.severity.name();
     writeln!(
         page,
-        "<details class=\"finding {severity}\"{}>\n<summary><span class=\"badge\">{severity}</span> <b>{} {}</b> <code>{}</code></summary>",
+        "<details class=\"finding {severity}\"{}>\n<summary><span class=\"badge\">{severity}</span> <b>{}: {}</b> <code>{}</code></summary>",
         if finding.severity == Severity::Note {
             ""
         } else {
             " open"
         },
-        grouped(finding.count as u64),
         escape(&finding.title),
+        grouped(finding.count as u64),
         finding.code.name(),
     )?;
     writeln!(page, "<p>{}</p>\n<ul>", escape(&finding.advice))?;

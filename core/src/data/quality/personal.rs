@@ -3,6 +3,7 @@
 //! Patterns with check digits or fixed forms only, so that a find is probably right; names and addresses are not looked for. What is
 //! reserved for documentation (example.com, 555-01xx, cards for tests) is not found.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::Code;
@@ -118,38 +119,38 @@ const KEYS: [(&str, usize); 14] = [
     ("xoxp-", 20),
 ];
 
+/// The most characters of a key that are looked at.
+const LONGEST_KEY: usize = 200;
+
 fn keys(text: &str) -> Vec<Range<usize>> {
+    let part_of_key = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-' || *b == b'_';
     let mut found = Vec::new();
     for (prefix, fewest) in KEYS {
         for (at, _) in text.match_indices(prefix) {
-            let alone = text[..at]
-                .chars()
-                .next_back()
-                .is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_');
-            let rest = &text[at + prefix.len()..];
-            let key = &rest[..rest.len()
-                - rest
-                    .trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-                    .len()];
-            // A made-up key repeats a letter, spells words with hyphens, or says that it is an example.
+            let before = text[..at].chars().next_back();
+            let alone = before.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_');
+            let rest = &text.as_bytes()[at + prefix.len()..];
+            let length = rest.iter().take(LONGEST_KEY).take_while(|b| part_of_key(b)).count();
+            let key = &text[at + prefix.len()..][..length];
+            // A made-up key repeats a letter, spells words, or says that it is an example.
             let digits = key.bytes().filter(u8::is_ascii_digit).count();
-            let mut kinds = key.as_bytes().to_vec();
-            kinds.sort_unstable();
-            kinds.dedup();
-            if alone
-                && key.len() >= fewest
-                && digits >= 2
-                && kinds.len() >= 8
-                && !key.to_ascii_uppercase().contains("EXAMPLE")
-            {
-                found.push(at..at + prefix.len() + key.len());
+            let kinds: HashSet<u8> = key.bytes().collect();
+            let made_up = digits < 2 || kinds.len() < 8 || key.to_ascii_uppercase().contains("EXAMPLE");
+            if alone && length >= fewest && !made_up {
+                found.push(at..at + prefix.len() + length);
             }
         }
     }
-    for (at, _) in text.match_indices("-----BEGIN ") {
-        let end = text[at..].find('\n').map_or(text.len(), |n| at + n);
-        if text[at..end].contains("PRIVATE KEY-----") {
-            let end = text[end..].find("-----END ").map_or(text.len(), |n| end + n);
+    let mut end = 0;
+    for (at, begin) in text.match_indices("-----BEGIN ") {
+        let name: String = text[at + begin.len()..].chars().take(40).collect();
+        if at >= end
+            && name
+                .split('\n')
+                .next()
+                .is_some_and(|name| name.contains("PRIVATE KEY-----"))
+        {
+            end = text[at..].find("-----END ").map_or(text.len(), |n| at + n);
             found.push(at..end);
         }
     }

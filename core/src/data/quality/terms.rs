@@ -1,7 +1,6 @@
 //! Lists of terms: a screen for flagged ones, and counts of demographic ones. Lists know no context.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::words::hash;
@@ -92,26 +91,4 @@ pub fn demographics(words: &[u64]) -> Vec<u16> {
 /// `(group, bucket)` of every line of the demographic list, in its order.
 pub fn demographic_buckets() -> impl Iterator<Item = (&'static str, &'static str)> {
     DEMOGRAPHIC_LIST.lines.iter().map(|line| (line[0], line[1]))
-}
-
-/// Where in a text, in bytes, its words `first .. first + count` are.
-pub fn place(text: &str, first: usize, count: usize) -> Option<Range<usize>> {
-    // Words are found again one by one: this is done for the few examples that are shown.
-    let (mut seen, mut start, mut at) = (0, None, 0);
-    for piece in text.split_inclusive(|c: char| !c.is_alphanumeric()) {
-        let word = piece.trim_end_matches(|c: char| !c.is_alphanumeric());
-        let mut here = 0;
-        super::words::for_each_word(word, |_| here += 1);
-        if here > 0 {
-            if seen <= first && first < seen + here {
-                start = Some(at);
-            }
-            seen += here;
-            if let (Some(start), true) = (start, seen >= first + count) {
-                return Some(start..at + word.len());
-            }
-        }
-        at += piece.len();
-    }
-    None
 }

@@ -1,5 +1,8 @@
 //! Words of any script, and hashes of them: what duplicates and overlaps are compared by.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 /// The prompts that Alpaca's rows are often stored with: they are the same in every row, so they say nothing about it.
 const BOILERPLATE: [&str; 7] = [
     "Below is an instruction that describes a task, paired with an input that provides further context.",
@@ -12,8 +15,8 @@ const BOILERPLATE: [&str; 7] = [
 ];
 
 /// The text without [`BOILERPLATE`].
-pub fn without_boilerplate(text: &str) -> std::borrow::Cow<'_, str> {
-    let mut text = std::borrow::Cow::Borrowed(text);
+pub fn without_boilerplate(text: &str) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
     if text.contains("### ") || text.contains("Below is an instruction") {
         for phrase in BOILERPLATE {
             if text.contains(phrase) {
@@ -30,23 +33,38 @@ fn is_word_by_itself(c: char) -> bool {
         | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{3FFFF}')
 }
 
-/// Call `each` with every word, in lower case: a run of letters and digits, or one character of a script without spaces.
-pub fn for_each_word(text: &str, mut each: impl FnMut(&str)) {
-    let mut word = String::new();
-    for c in text.chars() {
-        if c.is_ascii_alphanumeric() {
+/// Call `each` with every word in lower case, and where it is in bytes: a run of letters and digits, or one character of a script without
+/// spaces.
+pub fn for_each_word(text: &str, mut each: impl FnMut(Range<usize>, &str)) {
+    let (mut word, mut start) = (String::new(), 0);
+    let mut end_word = |word: &mut String, range: Range<usize>| {
+        if !word.is_empty() {
+            each(range, word);
+            word.clear();
+        }
+    };
+    for (at, c) in text.char_indices() {
+        let separates =
+            c.is_ascii() && !c.is_ascii_alphanumeric() || !c.is_ascii() && !(c.is_alphanumeric() || is_mark(c));
+        if separates || is_word_by_itself(c) {
+            end_word(&mut word, start..at);
+        }
+        if separates {
+            continue;
+        }
+        if word.is_empty() {
+            start = at;
+        }
+        if c.is_ascii() {
             word.push(c.to_ascii_lowercase());
-        } else if c.is_ascii() || !(c.is_alphanumeric() || is_mark(c)) {
-            end_word(&mut word, &mut each);
-        } else if is_word_by_itself(c) {
-            end_word(&mut word, &mut each);
-            word.push(c);
-            end_word(&mut word, &mut each);
         } else {
             word.extend(c.to_lowercase());
         }
+        if is_word_by_itself(c) {
+            end_word(&mut word, at..at + c.len_utf8());
+        }
     }
-    end_word(&mut word, &mut each);
+    end_word(&mut word, start..text.len());
 }
 
 /// Combining marks belong to the letter before them; these are the common blocks.
@@ -54,17 +72,10 @@ fn is_mark(c: char) -> bool {
     matches!(c, '\u{0300}'..='\u{036F}' | '\u{0900}'..='\u{0DFF}' | '\u{064B}'..='\u{065F}' | '\u{0591}'..='\u{05C7}')
 }
 
-fn end_word(word: &mut String, each: &mut impl FnMut(&str)) {
-    if !word.is_empty() {
-        each(word);
-        word.clear();
-    }
-}
-
 /// The words of a text, in lower case.
 pub fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
-    for_each_word(text, |word| words.push(word.to_owned()));
+    for_each_word(text, |_, word| words.push(word.to_owned()));
     words
 }
 
