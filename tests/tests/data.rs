@@ -1,5 +1,7 @@
 //! Rows, masks, order and packing.
 
+mod files;
+mod mix;
 mod order;
 mod prepare;
 mod quality;

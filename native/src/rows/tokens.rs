@@ -8,7 +8,7 @@ use wgpu_sft::data::{Example, Examples};
 use wgpu_sft::{Error, Result};
 
 /// Bytes of tokens that stay in memory: a file is made once there are more.
-const IN_MEMORY: usize = 32 << 20;
+const IN_MEMORY: usize = 8 << 20;
 /// Bytes that are written at once.
 const BUFFER: usize = 1 << 20;
 

@@ -1,5 +1,5 @@
 use std::{error::Error, fs};
-use wgpu_sft::data::{ChatTemplate, Dataset, Overlong, Preparation, Tokenizer, TokenizerConfig, micro_batches};
+use wgpu_sft::data::{ChatTemplate, Dataset, Preparation, Tokenizer, TokenizerConfig, micro_batches};
 use wgpu_sft::formats::{peft, safetensors};
 use wgpu_sft::gpu::{Gpu, GpuOptions};
 use wgpu_sft::model::{ModelBuilder, ModelConfig, Use};
@@ -28,7 +28,7 @@ async fn tune(folder: &str, rows: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
             template: Some(&template),
             vocab_size: config.vocab_size,
             max_length: 512,
-            overlong: Overlong::Error,
+            ..Preparation::default()
         },
     )?;
 
