@@ -64,10 +64,11 @@ impl CheckReport {
                 .count()
         };
         let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
+        let kinds = |n: usize, what: &str| format!("{n} kind{} of {what}", if n == 1 { "" } else { "s" });
         let verdict = match (errors, warnings) {
             (0, 0) => ("good", "nothing serious".to_owned()),
-            (0, n) => ("warning", format!("{n} warning{}", if n == 1 { "" } else { "s" })),
-            (n, _) => ("error", format!("{n} error{}", if n == 1 { "" } else { "s" })),
+            (0, n) => ("warning", kinds(n, "warning")),
+            (n, _) => ("error", kinds(n, "error")),
         };
         write!(
             page,
