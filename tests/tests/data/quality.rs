@@ -86,7 +86,7 @@ fn the_bundled_rows_are_quiet() {
 fn planted() -> Vec<(Value, &'static [&'static str])> {
     let long =
         "The harbour wakes early, the boats leave one by one, and gulls follow them out to the open sea every day.";
-    let letters = "When I was young I lived by the sea, and every morning my father took the small boat out to catch herring for us.";
+    let letters = "When I was young I lived by the sea, and every morning my father took the small boat out to catch herring for us and the neighbours.";
     vec![
         // Answers
         (asked("Name the tallest mountain of Wales.", "  "), &["empty-answer"]),
