@@ -6,6 +6,7 @@ mod order;
 mod prepare;
 mod quality;
 mod quality_near;
+mod quality_planted;
 mod quality_tasks;
 mod rows;
 mod tokenizer;

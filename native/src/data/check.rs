@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 
+use super::args::DataCheckArgs;
 use super::inspect::Inspection;
 use super::{reading, report};
 use crate::Outcome;
-use crate::args::DataCheckArgs;
 use crate::model_files::ModelFiles;
 use crate::progress::line;
 

@@ -4,10 +4,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use wgpu_sft::data::quality::{Code, Codes, Dropped, default_drops, drops};
 
+use super::args::DataCleanArgs;
 use super::inspect::Inspection;
 use super::{Output, reading, refuse_standard_input, reread};
 use crate::Outcome;
-use crate::args::DataCleanArgs;
 use crate::model_files::ModelFiles;
 use crate::progress::line;
 

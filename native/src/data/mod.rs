@@ -1,5 +1,6 @@
 //! `data`: looking at rows before a model learns from them.
 
+mod args;
 mod check;
 mod clean;
 mod inspect;
@@ -16,9 +17,11 @@ use wgpu_sft::data::quality::{Checked, RowVerdict};
 use wgpu_sft::data::{Place, Reading};
 
 use crate::Outcome;
-use crate::args::{DataCommand, FilesArgs};
 use crate::progress::Progress;
 use crate::rows::for_each_text;
+
+pub use args::DataCommand;
+use args::FilesArgs;
 
 /// Run one of the commands.
 pub fn run(command: DataCommand) -> Result<Outcome> {

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 use wgpu_sft::data::quality::RowVerdict;
 use wgpu_sft::data::split::{HeldOut, SplitBy, SplitRow, split};
 
+use super::args::{DataSplitArgs, SplitKind};
 use super::inspect::Inspection;
 use super::{Output, reading, refuse_standard_input, reread};
 use crate::Outcome;
-use crate::args::{DataSplitArgs, SplitKind};
 use crate::progress::line;
 
 /// Split the files.

@@ -129,7 +129,7 @@ fn to_split() -> Vec<SplitRow<'static>> {
     let row = |row: u32| SplitRow {
         digest: u128::from_le_bytes(bytemuck::cast(philox([7, 7], [row, 0, 0, 0]))),
         task: task(row),
-        cluster: if row % 4 == 0 { row } else { row / 3 * 3 },
+        cluster: if row.is_multiple_of(4) { row } else { row / 3 * 3 },
     };
     (0..1000).map(row).collect()
 }
@@ -226,6 +226,6 @@ fn what_cannot_be_split_is_refused() {
             .to_vec(),
     );
     assert!(why(split(&rows, &all, HeldOut::Fraction(0.1), 0)).contains("one side would be empty"));
-    let one: Vec<SplitRow> = rows.iter().cloned().map(|row| SplitRow { cluster: 0, ..row }).collect();
+    let one: Vec<SplitRow> = rows.iter().map(|row| SplitRow { cluster: 0, ..*row }).collect();
     assert!(why(split(&one, &SplitBy::Cluster, HeldOut::Fraction(0.1), 0)).contains("one cluster"));
 }

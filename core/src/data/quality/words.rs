@@ -44,8 +44,10 @@ pub fn for_each_word(text: &str, mut each: impl FnMut(Range<usize>, &str)) {
         }
     };
     for (at, c) in text.char_indices() {
-        let separates =
-            c.is_ascii() && !c.is_ascii_alphanumeric() || !c.is_ascii() && !(c.is_alphanumeric() || is_mark(c));
+        let separates = match c.is_ascii() {
+            true => !c.is_ascii_alphanumeric(),
+            false => !(c.is_alphanumeric() || is_mark(c)),
+        };
         if separates || is_word_by_itself(c) {
             end_word(&mut word, start..at);
         }
