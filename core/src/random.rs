@@ -36,6 +36,8 @@ pub enum Stream {
     Init = 3,
     /// Which rows of a group an epoch has; the lane is the group and how often its rows have been dealt out.
     Mixture = 4,
+    /// Which rows are held out; lane and index are the row's digest.
+    Split = 5,
 }
 
 /// Four random words, number `index` of a lane of a stream.

@@ -6,6 +6,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use wgpu_sft::model::ModelConfig;
 
 use crate::config_file::Settings;
+use crate::data::DataCommand;
 
 /// Instruction-tune small language models on any GPU.
 #[derive(Parser)]
@@ -34,6 +35,9 @@ pub enum Command {
     Devices,
     /// Check every kernel against its reference on this device; exit code 1 if one is wrong
     Check(CheckArgs),
+    /// Check, clean and split rows
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Time optimizer steps on made-up tokens, and say what share of the adapter's best they reach
     Bench(BenchArgs),
 }

@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod check;
 mod config_file;
+mod data;
 mod devices;
 mod eval;
 mod generate;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Merge(args) => merge::run(args),
         Command::Devices => devices::run(),
         Command::Check(args) => check::run(args),
+        Command::Data(command) => data::run(command),
         Command::Bench(args) => bench::run(args),
     };
     match result {

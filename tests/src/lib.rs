@@ -1,5 +1,7 @@
 //! Helpers shared by the tests.
 
+pub mod made_rows;
+
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::collections::BTreeMap;

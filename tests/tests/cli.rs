@@ -1,5 +1,6 @@
 //! The binary itself, as a user runs it: on a tiny model, in folders of its own.
 
+mod data;
 mod killed;
 mod models;
 mod refused;

@@ -10,8 +10,11 @@ mod pack;
 mod prepare;
 mod pretokenize;
 mod python;
+pub mod quality;
 mod rows;
 mod spans;
+pub mod split;
+pub mod tasks;
 mod template;
 mod tokenizer;
 

@@ -65,24 +65,52 @@ pub fn for_each_row(
     progress: &Progress,
     each: impl FnMut(Place, wgpu_sft::Result<Row>) -> wgpu_sft::Result<()>,
 ) -> Result<()> {
+    match open(name, progress)? {
+        Opened::Source(source) => Ok(source.for_each(reading, each)?),
+        Opened::Parquet(file) => parquet::for_each_row(file, reading, each),
+    }
+}
+
+/// Call `each` with every row's own text and where it is, see [`Source::for_each_text`]; rows of Parquet as JSON.
+pub fn for_each_text(
+    name: &str,
+    reading: &Reading,
+    progress: &Progress,
+    mut each: impl FnMut(Place, &[u8]) -> wgpu_sft::Result<()>,
+) -> Result<()> {
+    match open(name, progress)? {
+        Opened::Source(source) => Ok(source.for_each_text(reading, each)?),
+        Opened::Parquet(file) => parquet::for_each_json(file, |place, json| each(place, json.to_string().as_bytes())),
+    }
+}
+
+/// A file, by who reads it.
+enum Opened<'a> {
+    Source(Source<'a>),
+    Parquet(File),
+}
+
+fn open<'a>(name: &str, progress: &'a Progress) -> Result<Opened<'a>> {
     let input: Box<dyn Read> = match name {
         "-" => Box::new(stdin().lock()),
         _ => Box::new(File::open(name)?),
     };
     let source = Source::new(Counted { input, progress }, name)?;
     if source.format != Format::Parquet {
-        return Ok(source.for_each(reading, each)?);
+        return Ok(Opened::Source(source));
     }
     // Parquet is read from its end: what is packed, or no file, becomes one.
     if let (Ok(mut file), false) = (File::open(name), name == "-") {
         let mut mark = [0; 4];
         if file.read_exact(&mut mark).is_ok() && mark == *b"PAR1" {
-            return parquet::for_each_row(file, reading, each);
+            file.rewind()?;
+            return Ok(Opened::Parquet(file));
         }
     }
     let mut copy = tempfile::tempfile().context("making a temporary file")?;
     std::io::copy(&mut source.into_inner(), &mut copy)?;
-    parquet::for_each_row(copy, reading, each)
+    copy.rewind()?;
+    Ok(Opened::Parquet(copy))
 }
 
 /// Tells how many bytes have been read.

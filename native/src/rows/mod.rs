@@ -12,7 +12,7 @@ use wgpu_sft::data::{AlpacaStyle, ContentHash, Group, Intake, Mix, Mixture, Prep
 use crate::args::RowArgs;
 use crate::progress::line;
 
-pub use file::DataFile;
+pub use file::{DataFile, for_each_row, for_each_text};
 pub use tokens::TokenFile;
 
 impl RowArgs {

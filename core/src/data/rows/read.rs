@@ -161,6 +161,27 @@ impl<'a> Source<'a> {
     }
 }
 
+impl Source<'_> {
+    /// Call `each` with every row's own text, whatever it holds, and where it is: in JSONL the line as it is, without its line break; else
+    /// the row as JSON, `null` where it cannot be read. The same rows as [`for_each`](Self::for_each), in the same order.
+    ///
+    /// # Errors
+    /// As [`for_each`](Self::for_each).
+    pub fn for_each_text(self, reading: &Reading, mut each: impl FnMut(Place, &[u8]) -> Result<()>) -> Result<()> {
+        let mut as_json =
+            |place: Place, json: Result<Value>| each(place, json.unwrap_or_default().to_string().as_bytes());
+        match self.format {
+            Format::Jsonl => lines(self.input, |line, text| {
+                let text = text.unwrap_or(b"null");
+                each(Place::line(line), text.strip_suffix(b"\n").unwrap_or(text))
+            }),
+            Format::Json => json::for_each(self.input, |key| reading.makes_row(key), as_json),
+            Format::Csv => csv::for_each(self.input, &mut as_json),
+            Format::Parquet => Err(Error::data("is Parquet, which the command-line tool reads")),
+        }
+    }
+}
+
 impl Reading {
     /// Whether a key makes an object a row, by its own name or by one that columns are mapped from.
     fn makes_row(&self, key: &str) -> bool {
@@ -224,7 +245,24 @@ impl<'a> Recogniser<'a> {
 }
 
 /// Rows of JSONL.
-fn jsonl(mut input: impl BufRead, mut each: impl FnMut(Place, Result<Value>) -> Result<()>) -> Result<()> {
+fn jsonl(input: impl BufRead, mut each: impl FnMut(Place, Result<Value>) -> Result<()>) -> Result<()> {
+    lines(input, |number, line| {
+        let json = match line {
+            Some(line) => {
+                let text = line.trim_ascii_start();
+                json::parse(text.trim_ascii_end(), number, line.len() - text.len())
+            }
+            None => Err(Error::data(format!(
+                "is longer than the {} MiB that a row may have",
+                MAX_ROW >> 20
+            ))),
+        };
+        each(Place::line(number), json)
+    })
+}
+
+/// Lines that are not blank, with their line breaks; `None` for one that is longer than a row may be.
+fn lines(mut input: impl BufRead, mut each: impl FnMut(usize, Option<&[u8]>) -> Result<()>) -> Result<()> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -235,15 +273,9 @@ fn jsonl(mut input: impl BufRead, mut each: impl FnMut(Place, Result<Value>) -> 
         if line.len() > MAX_ROW {
             // The rest of the line is not kept; the rows behind it are read.
             input.skip_until(b'\n').map_err(reading_failed)?;
-            let why = format!("is longer than the {} MiB that a row may have", MAX_ROW >> 20);
-            each(Place::line(number), Err(Error::data(why)))?;
-            continue;
-        }
-        let text = line.trim_ascii_start();
-        let indent = line.len() - text.len();
-        let text = text.trim_ascii_end();
-        if !text.is_empty() {
-            each(Place::line(number), json::parse(text, number, indent))?;
+            each(number, None)?;
+        } else if !line.trim_ascii().is_empty() {
+            each(number, Some(&line))?;
         }
     }
     Ok(())
