@@ -388,6 +388,8 @@ impl ShapeArgs {
 pub enum DataCommand {
     /// Look for flaws in rows; exit code 1 if there are serious ones
     Check(DataCheckArgs),
+    /// Show rows as tokens, those that a model would learn marked
+    Preview(DataPreviewArgs),
     /// Write the rows without serious flaws and repeats to one file, the others with reasons to another
     Clean(DataCleanArgs),
     /// Write rows to train on to one file, rows to hold out to another
@@ -409,6 +411,55 @@ pub struct FilesArgs {
     /// prompt-completion-messages, messages, sharegpt, text, segments or tokens
     #[arg(long, value_name = "SHAPE")]
     pub shape: Option<String>,
+}
+
+/// When to write in colours.
+#[derive(clap::ValueEnum, Clone, Copy)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never: what is learnt stands in ⟦ ⟧
+    Never,
+}
+
+#[derive(ClapArgs)]
+pub struct DataPreviewArgs {
+    #[command(flatten)]
+    pub rows: FilesArgs,
+
+    /// Whose tokenizer and chat template prepare the rows; not needed for rows of input_ids
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// How many rows of each file
+    #[arg(long = "rows", value_name = "N", default_value_t = 3)]
+    pub count: usize,
+
+    /// The first row: its line, or in a JSON array its number
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub from: usize,
+
+    /// How instruction rows become text: alpaca (Stanford's) or alpaca-chat (the model's chat template)
+    #[arg(long, value_name = "STYLE")]
+    pub alpaca_style: Option<String>,
+
+    /// Show token ids too
+    #[arg(long)]
+    pub ids: bool,
+
+    /// When to write in colours
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
+    pub color: ColorChoice,
+
+    /// Print JSON: each row's tokens with their ids and whether they are learnt
+    #[arg(long, conflicts_with = "html")]
+    pub json: bool,
+
+    /// Write a page that needs no network instead
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 #[derive(ClapArgs)]

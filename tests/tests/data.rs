@@ -4,6 +4,7 @@ mod files;
 mod mix;
 mod order;
 mod prepare;
+mod preview;
 mod quality;
 mod quality_near;
 mod quality_tasks;

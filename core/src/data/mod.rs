@@ -7,6 +7,7 @@ mod mix;
 mod order;
 mod pack;
 mod prepare;
+pub mod preview;
 mod python;
 pub mod quality;
 mod rows;

@@ -3,6 +3,7 @@
 mod check;
 mod clean;
 mod inspect;
+mod preview;
 mod report;
 mod split;
 
@@ -24,6 +25,7 @@ use crate::rows::for_each_text;
 pub fn run(command: DataCommand) -> Result<Outcome> {
     match command {
         DataCommand::Check(args) => check::run(args),
+        DataCommand::Preview(args) => preview::run(args),
         DataCommand::Clean(args) => clean::run(args),
         DataCommand::Split(args) => split::run(args),
     }
