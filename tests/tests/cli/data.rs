@@ -345,11 +345,11 @@ fn a_preview_shows_what_is_learnt() {
     );
     let out = bench.run(&["data", "preview", "rows.jsonl"]).fine();
     assert!(
-        out.contains("rows.jsonl:1 · input_ids · sums · 3 tokens, 1 learnt\n5 ⟦6 ⟧7"),
+        out.contains("rows.jsonl:1 · tokens · sums · 3 tokens, 1 learnt\n5 ⟦6 ⟧7"),
         "{out}"
     );
     assert!(
-        out.contains("rows.jsonl:3 · input_ids · 2 tokens, 1 learnt\n8 ⟦9 ⟧"),
+        out.contains("rows.jsonl:3 · tokens · 2 tokens, 1 learnt\n8 ⟦9 ⟧"),
         "{out}"
     );
     let out = bench
