@@ -5,6 +5,7 @@ mod long;
 mod mix;
 mod order;
 mod prepare;
+mod preview;
 mod quality;
 mod quality_near;
 mod quality_planted;

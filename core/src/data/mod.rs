@@ -9,6 +9,7 @@ mod order;
 mod pack;
 mod prepare;
 mod pretokenize;
+pub mod preview;
 mod python;
 pub mod quality;
 mod rows;

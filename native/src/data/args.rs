@@ -2,12 +2,18 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use wgpu_sft::data::Preparation;
+
+use crate::model_files::ModelFiles;
 
 #[derive(Subcommand)]
 pub enum DataCommand {
     /// Look for flaws in rows; exit code 1 if there are serious ones
     Check(DataCheckArgs),
+    /// Show rows as tokens, those that a model would learn marked
+    Preview(DataPreviewArgs),
     /// Write the rows without serious flaws and repeats to one file, the others with reasons to another
     Clean(DataCleanArgs),
     /// Write rows to train on to one file, rows to hold out to another
@@ -31,6 +37,95 @@ pub struct FilesArgs {
     pub shape: Option<String>,
 }
 
+/// What would be learnt from them.
+#[derive(ClapArgs, Clone, Default)]
+pub struct LearnArgs {
+    /// Whose tokenizer and chat template make tokens of the rows
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// Instructions as Stanford's text (alpaca) or through the chat template (alpaca-chat) [default: alpaca-chat if
+    /// the model has a template]
+    #[arg(long, value_name = "STYLE", requires = "model")]
+    pub alpaca_style: Option<String>,
+
+    /// What conversations teach: the assistant's turns (assistant), the last of them (last), or everything (all)
+    /// [default: assistant]
+    #[arg(long, value_name = "WHICH", requires = "model")]
+    pub train_on: Option<String>,
+}
+
+impl LearnArgs {
+    /// The model's files, if there is one.
+    pub fn model(&self, quiet: bool) -> Result<Option<ModelFiles>> {
+        self.model
+            .as_deref()
+            .map(|name| ModelFiles::open(name, quiet))
+            .transpose()
+    }
+
+    /// How a model's rows are prepared, of any length.
+    pub fn preparation<'a>(&self, model: &'a ModelFiles) -> Result<Preparation<'a>> {
+        Ok(Preparation {
+            tokenizer: model.tokenizer.as_ref(),
+            template: model.template.as_ref(),
+            vocab_size: model.config.vocab_size,
+            alpaca_style: self.alpaca_style.as_deref().map(str::parse).transpose()?,
+            train_on: self
+                .train_on
+                .as_deref()
+                .map(str::parse)
+                .transpose()?
+                .unwrap_or_default(),
+            ..Preparation::default()
+        })
+    }
+}
+
+/// When to write in colours.
+#[derive(ValueEnum, Clone, Copy)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never: what is learnt stands in ⟦ ⟧
+    Never,
+}
+
+#[derive(ClapArgs)]
+pub struct DataPreviewArgs {
+    #[command(flatten)]
+    pub rows: FilesArgs,
+
+    #[command(flatten)]
+    pub learn: LearnArgs,
+
+    /// How many rows of each file
+    #[arg(long = "rows", value_name = "N", default_value_t = 3)]
+    pub count: usize,
+
+    /// The first row: its line, or in a JSON array its number
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub from: usize,
+
+    /// Show token ids too
+    #[arg(long)]
+    pub ids: bool,
+
+    /// When to write in colours
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
+    pub color: ColorChoice,
+
+    /// Print JSON: each row's tokens with their ids and whether they are learnt
+    #[arg(long, conflicts_with = "html")]
+    pub json: bool,
+
+    /// Write a page that needs no network instead
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
 #[derive(ClapArgs)]
 pub struct DataCheckArgs {
     #[command(flatten)]
@@ -40,9 +135,8 @@ pub struct DataCheckArgs {
     #[arg(long, value_name = "FILE")]
     pub eval_data: Vec<String>,
 
-    /// Count tokens as this model would, and check what it would learn
-    #[arg(long, value_name = "MODEL")]
-    pub model: Option<String>,
+    #[command(flatten)]
+    pub learn: LearnArgs,
 
     /// Most tokens of a row, or words without --model [default: 1024 with --model, or its context if that is shorter]
     #[arg(long, value_name = "N")]
@@ -78,9 +172,8 @@ pub struct DataCleanArgs {
     #[arg(long, value_name = "FILE")]
     pub eval_data: Vec<String>,
 
-    /// Count tokens as this model would, and check what it would learn
-    #[arg(long, value_name = "MODEL")]
-    pub model: Option<String>,
+    #[command(flatten)]
+    pub learn: LearnArgs,
 
     /// Most tokens of a row, or words without --model; longer ones are dropped
     #[arg(long, value_name = "N")]

@@ -6,7 +6,6 @@ use super::args::DataCheckArgs;
 use super::inspect::Inspection;
 use super::{reading, report};
 use crate::Outcome;
-use crate::model_files::ModelFiles;
 use crate::progress::line;
 
 /// Tokens of a row that training allows where nobody says.
@@ -15,11 +14,7 @@ const MAX_LENGTH: usize = 1024;
 /// Check the files.
 pub fn run(args: DataCheckArgs) -> Result<Outcome> {
     let quiet = args.json;
-    let model = args
-        .model
-        .as_deref()
-        .map(|name| ModelFiles::open(name, quiet))
-        .transpose()?;
+    let model = args.learn.model(quiet)?;
     // What training would refuse is worth knowing before.
     let usual = model
         .as_ref()
@@ -29,6 +24,7 @@ pub fn run(args: DataCheckArgs) -> Result<Outcome> {
         held_out: &args.eval_data,
         reading: reading(&args.rows)?,
         model: model.as_ref(),
+        preparation: model.as_ref().map(|model| args.learn.preparation(model)).transpose()?,
         max_length: args.max_length.or(usual),
         quiet,
     };

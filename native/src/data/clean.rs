@@ -8,7 +8,6 @@ use super::args::DataCleanArgs;
 use super::inspect::Inspection;
 use super::{Output, reading, refuse_standard_input, reread};
 use crate::Outcome;
-use crate::model_files::ModelFiles;
 use crate::progress::line;
 
 /// Clean the files.
@@ -22,16 +21,13 @@ pub fn run(args: DataCleanArgs) -> Result<Outcome> {
     let reading = reading(&args.rows)?;
     let mut kept_file = Output::create(&args.output, &inputs, args.overwrite)?;
     let mut dropped_file = Output::create(&args.dropped, &inputs, args.overwrite)?;
-    let model = args
-        .model
-        .as_deref()
-        .map(|name| ModelFiles::open(name, false))
-        .transpose()?;
+    let model = args.learn.model(false)?;
     let inspection = Inspection {
         files: &args.rows.files,
         held_out: &args.eval_data,
         reading: reading.clone(),
         model: model.as_ref(),
+        preparation: model.as_ref().map(|model| args.learn.preparation(model)).transpose()?,
         max_length: args.max_length,
         quiet: false,
     };

@@ -25,6 +25,8 @@ pub struct Inspection<'a> {
     pub reading: Reading,
     /// Whose tokenizer and template prepare the rows.
     pub model: Option<&'a ModelFiles>,
+    /// How.
+    pub preparation: Option<Preparation<'a>>,
     /// Most tokens of a row (words without a model).
     pub max_length: Option<usize>,
     /// Whether to show nothing.
@@ -52,7 +54,7 @@ impl Inspection<'_> {
                 checker: &mut checker,
                 source,
                 rows: Vec::with_capacity(BATCH),
-                model: self.model,
+                preparation: self.preparation,
                 terminators: &terminators,
             };
             let read = for_each_row(file, &self.reading, &progress, |place, row| {
@@ -69,7 +71,7 @@ struct Batch<'a> {
     checker: &'a mut Checker,
     source: usize,
     rows: Vec<(usize, Result<Row, Error>)>,
-    model: Option<&'a ModelFiles>,
+    preparation: Option<Preparation<'a>>,
     terminators: &'a [u32],
 }
 
@@ -121,9 +123,9 @@ impl Batch<'_> {
     fn look(&self, row: Result<Row, Error>, options: &CheckOptions) -> Result<RowFacts, (Code, String)> {
         let row = row.map_err(|error| (Code::Unreadable, without_line(error)))?;
         let record = Record::from(&row);
-        let tokens = match (self.model, &row.body) {
-            (Some(model), _) => Some(
-                self.tokens(model, &row)
+        let tokens = match (&self.preparation, &row.body) {
+            (Some(preparation), _) => Some(
+                self.tokens(preparation, &row)
                     .map_err(|error| (Code::Unpreparable, without_line(error)))?,
             ),
             (None, Body::Tokens { ids, labels }) => {
@@ -138,15 +140,9 @@ impl Batch<'_> {
         Ok(RowFacts::of(&record, tokens, options))
     }
 
-    fn tokens(&self, model: &ModelFiles, row: &Row) -> Result<TokenFacts, Error> {
-        let preparation = Preparation {
-            tokenizer: model.tokenizer.as_ref(),
-            template: model.template.as_ref(),
-            vocab_size: model.config.vocab_size,
-            ..Preparation::default()
-        };
+    fn tokens(&self, preparation: &Preparation, row: &Row) -> Result<TokenFacts, Error> {
         let example = preparation.example(&row.body)?;
-        let tokenizer = model.tokenizer.as_ref();
+        let tokenizer = preparation.tokenizer;
         let blank = |id| {
             let text = tokenizer.and_then(|tokenizer| tokenizer.decode(&[id], false).ok());
             text.is_some_and(|text| text.trim().is_empty())

@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod clean;
 mod inspect;
+mod preview;
 mod report;
 mod split;
 
@@ -27,6 +28,7 @@ use args::FilesArgs;
 pub fn run(command: DataCommand) -> Result<Outcome> {
     match command {
         DataCommand::Check(args) => check::run(args),
+        DataCommand::Preview(args) => preview::run(args),
         DataCommand::Clean(args) => clean::run(args),
         DataCommand::Split(args) => split::run(args),
     }

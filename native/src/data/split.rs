@@ -37,6 +37,7 @@ pub fn run(args: DataSplitArgs) -> Result<Outcome> {
         held_out: &[],
         reading: reading.clone(),
         model: None,
+        preparation: None,
         max_length: None,
         quiet: false,
     };

@@ -1,7 +1,7 @@
 //! Files as the command line names them.
 
 use std::fs::File;
-use std::io::{Read, stdin};
+use std::io::{Read, Seek, stdin};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};

@@ -335,3 +335,47 @@ fn the_bundled_rows_pass() {
         .fine();
     assert!(out.contains("nothing serious was found"), "{out}");
 }
+
+#[test]
+fn a_preview_shows_what_is_learnt() {
+    let bench = Bench::new();
+    bench.write(
+        "rows.jsonl",
+        "{\"input_ids\": [5, 6, 7], \"labels\": [-100, 6, -100], \"task\": \"sums\"}\n\n{\"input_ids\": [8, 9]}\n",
+    );
+    let out = bench.run(&["data", "preview", "rows.jsonl"]).fine();
+    assert!(
+        out.contains("rows.jsonl:1 · tokens · sums · 3 tokens, 1 learnt\n5 ⟦6 ⟧7"),
+        "{out}"
+    );
+    assert!(
+        out.contains("rows.jsonl:3 · tokens · 2 tokens, 1 learnt\n8 ⟦9 ⟧"),
+        "{out}"
+    );
+    let out = bench
+        .run(&["data", "preview", "rows.jsonl", "--from", "2", "--rows", "1", "--ids"])
+        .fine();
+    assert!(out.contains("8 ‹8›⟦9 ‹9›⟧") && !out.contains("sums"), "{out}");
+    let out = bench.run(&["data", "preview", "rows.jsonl", "--json"]).fine();
+    let json: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json[0]["pieces"][1]["learnt"], true);
+    bench
+        .run(&["data", "preview", "rows.jsonl", "--html", "page.html"])
+        .fine();
+    assert!(
+        bench
+            .read("page.html")
+            .contains("<span class=\"l\" data-ids=\"6\">6 </span>")
+    );
+    let colored = bench
+        .run(&["data", "preview", "rows.jsonl", "--color", "always"])
+        .fine();
+    assert!(colored.contains("\u{1b}[1;30;102m6 \u{1b}[0m"), "{colored:?}");
+    bench.write("text.jsonl", "{\"text\": \"words\"}\n");
+    bench
+        .run(&["data", "preview", "text.jsonl"])
+        .refused(&["text.jsonl", "--model"]);
+    bench
+        .run(&["data", "preview", "rows.jsonl", "--from", "9"])
+        .refused(&["no row from 9 on"]);
+}

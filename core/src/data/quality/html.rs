@@ -11,7 +11,7 @@ const STYLE: &str = include_str!("report.css");
 const BARS: usize = 16;
 
 /// Text made safe to stand between tags and in quoted attributes.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -27,7 +27,7 @@ fn escape(text: &str) -> String {
 }
 
 /// `12,345`.
-pub(super) fn grouped(n: u64) -> String {
+pub(crate) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {

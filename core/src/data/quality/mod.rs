@@ -12,7 +12,7 @@ mod clean;
 mod code;
 mod encoding;
 mod facts;
-mod html;
+pub(crate) mod html;
 mod language;
 mod minhash;
 mod personal;
