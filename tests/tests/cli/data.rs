@@ -362,11 +362,8 @@ fn a_preview_shows_what_is_learnt() {
     bench
         .run(&["data", "preview", "rows.jsonl", "--html", "page.html"])
         .fine();
-    assert!(
-        bench
-            .read("page.html")
-            .contains("<span class=\"l\" data-ids=\"6\">6 </span>")
-    );
+    let page = String::from_utf8(bench.read("page.html")).unwrap();
+    assert!(page.contains("<span class=\"l\" data-ids=\"6\">6 </span>"));
     let colored = bench
         .run(&["data", "preview", "rows.jsonl", "--color", "always"])
         .fine();

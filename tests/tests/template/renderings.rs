@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 use wgpu_sft::Error;
 use wgpu_sft::data::{
-    ChatTemplate, Conversation, IGNORE, RenderOptions, Row, Tokenizer, TokenizerConfig, TrainOn, terminators,
+    Body, ChatTemplate, Conversation, IGNORE, Reading, RenderOptions, Row, Tokenizer, TokenizerConfig, TrainOn,
+    terminators,
 };
 
 use super::learnt;
@@ -44,8 +45,8 @@ fn sentencepiece() -> Tokenizer {
 }
 
 pub fn conversation(row: &Value) -> Conversation {
-    match Row::from_json(row).unwrap() {
-        Row::Chat(conversation) => conversation,
+    match Row::from_json(row, &Reading::default()).unwrap().body {
+        Body::Chat(conversation) => conversation,
         other => panic!("{other:?}"),
     }
 }
