@@ -1,5 +1,6 @@
 //! Training.
 
+mod buffers;
 pub mod checkpoint;
 mod config;
 pub mod memory;

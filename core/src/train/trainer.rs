@@ -1,11 +1,12 @@
 //! The training loop's device side: one optimizer step at a time.
 
+use super::buffers::Buffers;
 use super::window::Window;
 use super::{Recompute, TrainConfig, WeightDecayOn, schedule};
 use crate::data::{Examples, MicroBatch};
 use crate::eval::{self, EvalMetrics};
-use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Storage, Tensor, Timing};
-use crate::model::{Flat, Model, Pass, Purpose};
+use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor, Timing};
+use crate::model::{Model, Pass};
 use crate::ops::{adamw, gradient_norm, loss_sum::METRICS};
 use crate::{Error, Result};
 use std::collections::VecDeque;
@@ -81,51 +82,6 @@ pub struct Trainer {
     diverged: Option<u64>,
     /// Whether [`Trainer::accumulate`] has left gradients behind.
     accumulated: bool,
-}
-
-/// What a trainer allocates beside the model.
-struct Buffers {
-    pass: Pass,
-    gradients: Vec<Tensor>,
-    moments: [Vec<Tensor>; 2],
-    /// Of training, of evaluation.
-    metrics: [Tensor; 2],
-    /// See [`Flat::runs`].
-    runs: Vec<(usize, u64, u64, bool)>,
-    partial_sums: Tensor,
-}
-
-impl Buffers {
-    /// None where the device refuses the memory.
-    async fn new(
-        model: &Model,
-        flat: &Flat,
-        capacity: u32,
-        (recompute, activations): (bool, Storage),
-    ) -> Result<Option<Self>> {
-        let gpu = model.gpu();
-        let scope = gpu.scope("allocating for training");
-        let purpose = (Purpose::training(recompute), activations);
-        let pass = Pass::new(model, purpose, capacity, capacity)?;
-        let runs = flat.runs(gpu.max_binding());
-        let partial = runs.iter().map(|r| gradient_norm::partials(r.2)).sum();
-        let buffers = Self {
-            pass,
-            gradients: flat.like(gpu, "gradients"),
-            moments: ["first moments", "second moments"].map(|label| flat.like(gpu, label)),
-            metrics: [Pass::metrics(gpu), Pass::metrics(gpu)],
-            runs,
-            partial_sums: gpu.tensor("partial sums", partial, Default::default()),
-        };
-        if scope.fits().await? {
-            return Ok(Some(buffers));
-        }
-        drop(buffers);
-        // Buffers that were written to are held until a submit.
-        gpu.queue().submit([]);
-        gpu.wait("allocating for training", None)?;
-        Ok(None)
-    }
 }
 
 impl Trainer {

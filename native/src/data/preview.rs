@@ -112,7 +112,7 @@ fn text(pieces: &[Piece], colored: bool, ids: bool) -> String {
             // Colours end with the line, or a terminal fills the rest of it.
             match (j > 0, colored) {
                 (true, true) => {
-                    let _ = write!(out, "{style}↵{PLAIN}\n");
+                    let _ = writeln!(out, "{style}↵{PLAIN}");
                 }
                 (true, false) => out.push('\n'),
                 (false, _) => {}

@@ -22,8 +22,11 @@ fn text(prompt: &str, completion: &str) -> Row {
     }
 }
 
+/// Where rows are and what they are, or what is wrong with them.
+type Rows = Vec<(String, Result<Row>)>;
+
 /// Rows by where they are, of a file with a name.
-fn read(bytes: impl Read, name: &str) -> Result<(Format, Vec<(String, Result<Row>)>)> {
+fn read(bytes: impl Read, name: &str) -> Result<(Format, Rows)> {
     let source = Source::new(bytes, name)?;
     let (format, mut all) = (source.format, Vec::new());
     source.for_each(&Reading::default(), |place, row| {
@@ -140,11 +143,11 @@ fn broken_files_name_line_and_column() {
         "the file ends inside of what begins here, at column 2",
     );
     at(
-        format!("[\n{{\"prompt\":\n \"a\" 1}}]"),
+        "[\n{\"prompt\":\n \"a\" 1}]".to_owned(),
         3,
         "row 1: not JSON: expected `,` or `}`, at column 6",
     );
-    at(format!("[{{\"prompt\": \"a\" 1}}]"), 1, "at column 17");
+    at("[{\"prompt\": \"a\" 1}]".to_owned(), 1, "at column 17");
     at(
         format!("{{\n\"data\": [{TEXT}], \"more\": [{TEXT}]}}"),
         2,

@@ -1,0 +1,51 @@
+//! What a trainer allocates.
+
+use crate::Result;
+use crate::gpu::{Storage, Tensor};
+use crate::model::{Flat, Model, Pass, Purpose};
+use crate::ops::gradient_norm;
+
+/// What a trainer allocates beside the model.
+pub(super) struct Buffers {
+    pub pass: Pass,
+    pub gradients: Vec<Tensor>,
+    pub moments: [Vec<Tensor>; 2],
+    /// Of training, of evaluation.
+    pub metrics: [Tensor; 2],
+    /// See [`Flat::runs`].
+    pub runs: Vec<(usize, u64, u64, bool)>,
+    pub partial_sums: Tensor,
+}
+
+impl Buffers {
+    /// None where the device refuses the memory.
+    pub async fn new(
+        model: &Model,
+        flat: &Flat,
+        capacity: u32,
+        (recompute, activations): (bool, Storage),
+    ) -> Result<Option<Self>> {
+        let gpu = model.gpu();
+        let scope = gpu.scope("allocating for training");
+        let purpose = (Purpose::training(recompute), activations);
+        let pass = Pass::new(model, purpose, capacity, capacity)?;
+        let runs = flat.runs(gpu.max_binding());
+        let partial = runs.iter().map(|r| gradient_norm::partials(r.2)).sum();
+        let buffers = Self {
+            pass,
+            gradients: flat.like(gpu, "gradients"),
+            moments: ["first moments", "second moments"].map(|label| flat.like(gpu, label)),
+            metrics: [Pass::metrics(gpu), Pass::metrics(gpu)],
+            runs,
+            partial_sums: gpu.tensor("partial sums", partial, Default::default()),
+        };
+        if scope.fits().await? {
+            return Ok(Some(buffers));
+        }
+        drop(buffers);
+        // Buffers that were written to are held until a submit.
+        gpu.queue().submit([]);
+        gpu.wait("allocating for training", None)?;
+        Ok(None)
+    }
+}
