@@ -38,7 +38,7 @@ pub(super) async fn cases<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Re
     let parts = [(&SOME[..], 100), (&ODD, 38), (&LONG, 1132)];
     for (i, tile) in Tile::all(bench.gpu.family()).into_iter().enumerate() {
         // What a tile could do differently shows in the first of each; the rest tries the sizes.
-        let [most, most_parts] = if i == 0 { [6, 3] } else { [2, 1] };
+        let [most, most_parts] = if i == 0 { [6, 3] } else { [1, 1] };
         if Matmul::fuses(bench.gpu.family()) {
             for &(sizes, low_k, parts, storage, output) in &with_low[..most] {
                 outputs(bench, sizes, (low_k, parts), [storage, Storage::F32], output, tile).await?;
