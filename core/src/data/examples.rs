@@ -18,31 +18,17 @@ pub trait Examples {
     fn example(&self, number: usize) -> Result<Example>;
 }
 
-impl Examples for [Example] {
+impl<T: AsRef<[Example]> + ?Sized> Examples for T {
     fn count(&self) -> usize {
-        self.len()
+        self.as_ref().len()
     }
 
     fn tokens(&self, number: usize) -> usize {
-        self[number].ids.len()
+        self.as_ref()[number].ids.len()
     }
 
     fn example(&self, number: usize) -> Result<Example> {
-        Ok(self[number].clone())
-    }
-}
-
-impl Examples for Vec<Example> {
-    fn count(&self) -> usize {
-        self.len()
-    }
-
-    fn tokens(&self, number: usize) -> usize {
-        self[number].ids.len()
-    }
-
-    fn example(&self, number: usize) -> Result<Example> {
-        Ok(self[number].clone())
+        Ok(self.as_ref()[number].clone())
     }
 }
 

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::quality::html::{escape, grouped};
+use super::quality::html::{escape, grouped, head};
+use super::quality::shown;
 use super::{Example, IGNORE, Tokenizer};
 use crate::Result;
 
@@ -84,28 +85,17 @@ impl Preview {
 
 /// Text in which what a screen would obey is made visible: control characters, and marks that turn the direction of writing.
 pub fn visible(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\t' => c,
-            '\u{7f}' => '\u{2421}',
-            c if c < ' ' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
-            '\u{80}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-            c => c,
-        })
-        .collect()
+    let keep = |c| if matches!(c, '\n' | '\t') { c } else { shown(c) };
+    text.chars().map(keep).collect()
 }
 
 fn write_page(page: &mut String, rows: &[Preview]) -> std::fmt::Result {
     write!(
         page,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>What the model learns from {0} rows</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <input type=\"checkbox\" id=\"ids\"><label for=\"ids\">token ids</label>\n<main>\n\
+        "{}<input type=\"checkbox\" id=\"ids\"><label for=\"ids\">token ids</label>\n<main>\n\
          <h1>What the model learns</h1>\n<p><span class=\"l\">Learnt</span> is what it is trained to write; \
          <span>the rest</span> is what it reads before. <span class=\"s\">Special</span> tokens are framed.</p>\n",
-        rows.len(),
+        head(&format!("What the model learns from {} rows", rows.len()), STYLE),
     )?;
     for row in rows {
         write!(

@@ -32,7 +32,7 @@ pub fn run(args: DataPreviewArgs) -> Result<Outcome> {
     };
     let mut previews = Vec::new();
     for file in &args.rows.files {
-        let mut seen = 0;
+        let (mut seen, mut enough) = (0, false);
         let read = for_each_row(
             file,
             &reading(&args.rows)?,
@@ -43,7 +43,8 @@ pub fn run(args: DataPreviewArgs) -> Result<Outcome> {
                     return Ok(());
                 }
                 if seen == args.count {
-                    return Err(enough());
+                    enough = true;
+                    return Err(Error::data("stopped"));
                 }
                 seen += 1;
                 let row = row?;
@@ -59,9 +60,8 @@ pub fn run(args: DataPreviewArgs) -> Result<Outcome> {
                 Ok(())
             },
         );
-        match read {
-            Err(error) if error.downcast_ref::<Error>() == Some(&enough()) => {}
-            other => other.with_context(|| file.clone())?,
+        if !enough {
+            read.with_context(|| file.clone())?;
         }
     }
     if previews.is_empty() {
@@ -89,11 +89,6 @@ pub fn run(args: DataPreviewArgs) -> Result<Outcome> {
         line("")?;
     }
     Ok(Outcome::Fine)
-}
-
-/// What ends the reading of a file of which enough was seen.
-fn enough() -> Error {
-    Error::data("enough rows were seen")
 }
 
 /// The tokens in colours or, without, what is learnt in ⟦ ⟧.

@@ -115,27 +115,11 @@ fn list(counts: &[Count], total: usize) -> String {
 }
 
 fn tasks(report: &CheckReport) -> String {
-    let counts: Vec<Count> = report
-        .tasks
-        .iter()
-        .map(|task| Count {
-            name: task.name.clone(),
-            rows: task.rows + task.held_out,
-        })
-        .collect();
-    let guessed: usize = report.tasks.iter().map(|task| task.guessed).sum();
-    let sure: f64 = report
-        .tasks
-        .iter()
-        .map(|task| task.confidence * task.guessed as f64)
-        .sum();
+    let (counts, guessed, sure) = report.task_counts();
     let text = list(&counts, counts.iter().map(|count| count.rows).sum());
     match guessed {
         0 => text,
-        n => format!(
-            "{text}; {n} guessed, with a mean confidence of {:.0} %",
-            100.0 * sure / n as f64
-        ),
+        n => format!("{text}; {n} guessed, with a mean confidence of {:.0} %", 100.0 * sure),
     }
 }
 

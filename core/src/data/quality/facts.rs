@@ -393,6 +393,22 @@ fn snippet(text: &str, place: std::ops::Range<usize>) -> String {
     )
 }
 
+/// A character as a screen may show it: control characters as their Unicode pictures, and marks that turn the direction of writing
+/// as the replacement character.
+pub(crate) fn shown(c: char) -> char {
+    match c {
+        '\u{7F}' => '␡',
+        c if (c as u32) < 0x20 => char::from_u32(0x2400 + c as u32).unwrap_or(' '),
+        '\u{80}'..='\u{9F}'
+        | '\u{200E}'
+        | '\u{200F}'
+        | '\u{202A}'..='\u{202E}'
+        | '\u{2066}'..='\u{2069}'
+        | '\u{FEFF}' => '�',
+        c => c,
+    }
+}
+
 /// A text on one line, control characters as their Unicode pictures, at most `most` characters.
 fn one_line(text: &str, most: usize) -> String {
     let mut out = String::new();
@@ -404,15 +420,7 @@ fn one_line(text: &str, most: usize) -> String {
         out.push(match c {
             '\n' => '↵',
             '\t' | '\r' => ' ',
-            '\u{7F}' => '␡',
-            c if (c as u32) < 0x20 => char::from_u32(0x2400 + c as u32).unwrap_or(' '),
-            '\u{80}'..='\u{9F}'
-            | '\u{200E}'
-            | '\u{200F}'
-            | '\u{202A}'..='\u{202E}'
-            | '\u{2066}'..='\u{2069}'
-            | '\u{FEFF}' => '�',
-            c => c,
+            c => shown(c),
         });
     }
     out

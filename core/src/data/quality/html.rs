@@ -26,6 +26,16 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
+/// The beginning of a page that fetches and runs nothing, up to its body.
+pub(crate) fn head(title: &str, style: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
+    )
+}
+
 /// `12,345`.
 pub(crate) fn grouped(n: u64) -> String {
     let digits = n.to_string();
@@ -72,14 +82,14 @@ impl CheckReport {
         };
         write!(
             page,
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-             <title>Instruction data: {rows} rows checked</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
+            "{head}<main>\n\
              <header><h1>Instruction data, checked</h1><p class=\"verdict {}\">{}</p></header>\n",
             verdict.0,
             verdict.1,
-            rows = grouped(self.rows as u64),
+            head = head(
+                &format!("Instruction data: {} rows checked", grouped(self.rows as u64)),
+                STYLE
+            ),
         )?;
         self.write_tiles(page)?;
         self.write_findings(page)?;
@@ -159,14 +169,8 @@ impl CheckReport {
     }
 
     fn write_tasks(&self, page: &mut String) -> std::fmt::Result {
-        let guessed: usize = self.tasks.iter().map(|task| task.guessed).sum();
-        let total: usize = self.tasks.iter().map(|task| task.rows + task.held_out).sum();
-        let sure: f64 = self
-            .tasks
-            .iter()
-            .map(|task| task.confidence * task.guessed as f64)
-            .sum::<f64>()
-            / guessed.max(1) as f64;
+        let (counts, guessed, sure) = self.task_counts();
+        let total: usize = counts.iter().map(|count| count.rows).sum();
         let note = match guessed {
             0 => "As the rows name them.".to_owned(),
             n if n == total => format!("Guessed by rules, with a mean confidence of {:.0} %.", 100.0 * sure),
@@ -176,14 +180,6 @@ impl CheckReport {
                 100.0 * sure
             ),
         };
-        let counts: Vec<Count> = self
-            .tasks
-            .iter()
-            .map(|task| Count {
-                name: task.name.clone(),
-                rows: task.rows + task.held_out,
-            })
-            .collect();
         write_bars(page, "Tasks", &note, &counts, total.max(1))
     }
 

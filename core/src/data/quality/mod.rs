@@ -28,6 +28,7 @@ use super::{Body, Row};
 pub use checker::{Checked, Checker, RowVerdict};
 pub use clean::{Dropped, default_drops, drops};
 pub use code::{Code, Codes, Severity};
+pub(crate) use facts::shown;
 pub use facts::{RowFacts, TokenFacts};
 pub use minhash::{JACCARD, SHINGLE_WORDS};
 pub use report::{Bin, CheckReport, Count, Example, Finding, Group, Length, Overlap, Place, SourceReport, TaskCount};

@@ -38,6 +38,18 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
+    /// Rows of each task, held out or not; how many of all were guessed, and with what mean confidence (0 to 1).
+    pub fn task_counts(&self) -> (Vec<Count>, usize, f64) {
+        let count = |task: &TaskCount| Count {
+            name: task.name.clone(),
+            rows: task.rows + task.held_out,
+        };
+        let guessed: usize = self.tasks.iter().map(|task| task.guessed).sum();
+        let sure = |task: &TaskCount| task.confidence * task.guessed as f64;
+        let sure = self.tasks.iter().map(sure).sum::<f64>() / guessed.max(1) as f64;
+        (self.tasks.iter().map(count).collect(), guessed, sure)
+    }
+
     /// The version of the JSON's fields.
     pub const VERSION: u32 = 1;
 
