@@ -38,6 +38,8 @@ pub enum Stream {
     Mixture = 4,
     /// Which rows are held out; lane and index are the row's digest.
     Split = 5,
+    /// Which items a bootstrap draws; the lane is the resample.
+    Bootstrap = 6,
 }
 
 /// Four random words, number `index` of a lane of a stream.

@@ -13,6 +13,7 @@ mod forms;
 mod gguf;
 mod golden;
 mod kernels;
+mod measures;
 mod memory;
 mod packing;
 mod random;

@@ -10,7 +10,7 @@ mod pack;
 mod prepare;
 mod pretokenize;
 pub mod preview;
-mod python;
+pub(crate) mod python;
 pub mod quality;
 mod rows;
 mod spans;

@@ -1,4 +1,10 @@
-//! Loss, perplexity and token accuracy on rows that are not trained on.
+//! How good a model is: loss, perplexity and token accuracy on rows that are not trained on, measures of its answers, and how sure they are.
+
+pub mod classify;
+pub mod consistency;
+pub mod multiple_choice;
+pub mod stats;
+pub mod text;
 
 use crate::Result;
 use crate::data::{Examples, micro_batches};
