@@ -8,6 +8,7 @@ mod config;
 mod cooperative;
 mod data;
 mod errors;
+mod evaluation;
 mod formats;
 mod forms;
 mod gguf;

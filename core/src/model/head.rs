@@ -57,15 +57,15 @@ impl Model {
         .collect()
     }
 
-    /// From the last residual stream to the loss of each target, added to `metrics`; where `gradient` is given also back:
-    /// the gradient of `head_normed` is written, that of the head added.
+    /// From the last residual stream to the loss of each target, added to `metrics` where they are given; where `gradient` is given
+    /// also back: the gradient of `head_normed` is written, that of the head added.
     pub(super) fn record_head(
         &self,
         plan: &mut PlanBuilder,
         a: &Activations<Tensor>,
         stream: &Tensor,
         capacity: u32,
-        metrics: &Tensor,
+        metrics: Option<&Tensor>,
         gradient: Option<&dyn Fn(usize) -> Option<Tensor>>,
     ) {
         let (width, stride) = (self.config.hidden_size as u32, self.logit_stride());
@@ -120,6 +120,8 @@ impl Model {
                 }
             }
         }
-        loss_sum::apply(plan, targets, &a.loss, &a.correct, metrics);
+        if let Some(metrics) = metrics {
+            loss_sum::apply(plan, targets, &a.loss, &a.correct, metrics);
+        }
     }
 }

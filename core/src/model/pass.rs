@@ -225,12 +225,13 @@ impl Pass {
         )
     }
 
-    /// The loss of the targets, added to `metrics`, and where gradients are wanted their way back to the first block.
+    /// The loss of each target, added to `metrics` where they are given, and where gradients are wanted their way back to the first
+    /// block.
     pub fn record_loss(
         &self,
         plan: &mut PlanBuilder,
         model: &Model,
-        metrics: &Tensor,
+        metrics: Option<&Tensor>,
         gradient: Option<&dyn Fn(usize) -> Option<Tensor>>,
     ) {
         let last = self.stream(model.blocks.len());
@@ -431,6 +432,11 @@ impl Pass {
                 true,
             );
         }
+    }
+
+    /// The loss of each of so many targets, and 1 where the target is the likeliest token.
+    pub fn results(&self, targets: u32) -> [Tensor; 2] {
+        [&self.activations.loss, &self.activations.correct].map(|tensor| tensor.slice(0, u64::from(targets)))
     }
 
     /// A tensor for the numbers a step reports; see [`crate::ops::loss_sum::METRICS`].

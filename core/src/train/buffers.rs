@@ -10,8 +10,8 @@ pub(super) struct Buffers {
     pub pass: Pass,
     pub gradients: Vec<Tensor>,
     pub moments: [Vec<Tensor>; 2],
-    /// Of training, of evaluation.
-    pub metrics: [Tensor; 2],
+    /// See [`Pass::metrics`].
+    pub metrics: Tensor,
     /// See [`Flat::runs`].
     pub runs: Vec<(usize, u64, u64, bool)>,
     pub partial_sums: Tensor,
@@ -35,7 +35,7 @@ impl Buffers {
             pass,
             gradients: flat.like(gpu, "gradients"),
             moments: ["first moments", "second moments"].map(|label| flat.like(gpu, label)),
-            metrics: [Pass::metrics(gpu), Pass::metrics(gpu)],
+            metrics: Pass::metrics(gpu),
             runs,
             partial_sums: gpu.tensor("partial sums", partial, Default::default()),
         };

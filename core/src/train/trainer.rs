@@ -71,7 +71,6 @@ pub struct Trainer {
     gradients: Vec<Tensor>,
     moments: [Vec<Tensor>; 2],
     metrics: Tensor,
-    eval_metrics: Tensor,
     micro: Plan,
     update: Plan,
     eval: Plan,
@@ -108,7 +107,7 @@ impl Trainer {
             pass,
             gradients,
             moments,
-            metrics: [metrics, eval_metrics],
+            metrics,
             runs,
             partial_sums,
         }) = buffers
@@ -120,7 +119,7 @@ impl Trainer {
         let gradient = |slot: usize| Some(flat.at(&gradients, slot));
         let mut plan = PlanBuilder::new(&gpu, "micro-batch");
         pass.record_forward(&mut plan, &model, true);
-        pass.record_loss(&mut plan, &model, &metrics, Some(&gradient));
+        pass.record_loss(&mut plan, &model, Some(&metrics), Some(&gradient));
         let micro = plan.finish().await?;
 
         let mut plan = PlanBuilder::new(&gpu, "update");
@@ -147,7 +146,7 @@ impl Trainer {
             plan.clear(tensor);
         }
         let update = plan.finish().await?;
-        let eval = eval::plan(&model, &pass, &eval_metrics).await?;
+        let eval = eval::plan(&model, &pass).await?;
         let staging = (0..IN_FLIGHT).map(|_| gpu.staging(METRICS * 4)).collect();
         let window = Window::new(&gpu);
         Ok(Self {
@@ -161,7 +160,6 @@ impl Trainer {
             gradients,
             moments,
             metrics,
-            eval_metrics,
             micro,
             update,
             eval,
@@ -380,7 +378,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Config`] for an example longer than the capacity, [`Error::Gpu`] when the device fails.
     pub async fn evaluate<E: Examples + ?Sized>(&self, examples: &E) -> Result<EvalMetrics> {
-        eval::run(&self.pass, &self.eval, &self.eval_metrics, examples).await
+        eval::run(&self.pass, &self.eval, examples).await
     }
 
     /// Tell every trained tensor and its two moments, `name`, `name.exp_avg` and `name.exp_avg_sq`, one at a time: the
