@@ -1,8 +1,12 @@
 //! How good a model is: loss, perplexity and token accuracy on rows that are not trained on, measures of its answers, and how sure they are.
 
+pub mod bleu;
+pub mod chrf;
 pub mod classify;
 pub mod consistency;
 pub mod multiple_choice;
+pub mod porter;
+pub mod rouge;
 pub mod stats;
 pub mod text;
 
