@@ -90,7 +90,9 @@ def text_pairs():
             pairs.append((vary(rng, " ".join(rng.sample(SENTENCES, 3))), ["\n".join(rng.sample(SENTENCES, 3))]))
         else:
             pairs.append((vary(rng, text), [vary(rng, text) for _ in range(rng.choice([1, 1, 1, 2, 3]))]))
-    return pairs
+    # Short lines of few words: many common subsequences to choose from.
+    lines = lambda: "\n".join(" ".join(rng.choices("abcd", k=rng.randint(1, 6))) for _ in range(rng.randint(1, 5)))
+    return pairs + [(lines(), [lines()]) for _ in range(40)]
 
 
 # SQuAD v1.1's definition: lower case, no punctuation, no articles, single spaces; equality and F1 of bags of words.

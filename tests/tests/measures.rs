@@ -1,6 +1,7 @@
 //! Measures against what the reference packages said (`tests/interop/measures.py`), and statistics against simulations.
 
 mod classify;
+mod ifeval;
 mod overlap;
 mod stats;
 mod text;

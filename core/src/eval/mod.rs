@@ -4,6 +4,7 @@ pub mod bleu;
 pub mod chrf;
 pub mod classify;
 pub mod consistency;
+pub mod ifeval;
 pub mod multiple_choice;
 pub mod porter;
 pub mod rouge;

@@ -23,6 +23,11 @@ pub(crate) fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split(is_space).filter(|word| !word.is_empty())
 }
 
+/// Python's `str.strip()`.
+pub(crate) fn strip(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
 /// An answer without what does not matter: in lower case, without ASCII punctuation, without the words "a", "an" and "the", with single
 /// spaces between words.
 ///

@@ -35,7 +35,16 @@ fn scores_are_scikit_learns() {
 
 #[test]
 fn an_answer_names_one_label_or_none() {
-    let labels = Labels::new(&["Positive", "very positive", "Negative", "not toxic", "toxic", "积极"]).unwrap();
+    let labels = Labels::new(&[
+        "Positive",
+        "very positive",
+        "Negative",
+        "not toxic",
+        "toxic",
+        "积极",
+        "positive outlook",
+    ])
+    .unwrap();
     for (answer, label) in [
         ("Positive", Some(0)),
         (" positive.\n", Some(0)),
@@ -48,6 +57,7 @@ fn an_answer_names_one_label_or_none() {
         ("not toxic", Some(3)),
         ("Not, however, toxic", Some(4)),
         ("这个评论是积极的。", Some(5)),
+        ("A positive outlook.", Some(6)),
         ("", None),
         ("no idea", None),
     ] {
