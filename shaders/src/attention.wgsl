@@ -5,6 +5,7 @@
 // One invocation: $A$ queries of one head. A template: a line with `$a` stands for one line a query, with `$i` for one a vector
 // of a head, with `$l` for one a vector that a lane loads. `$OF(x, i)` is vector i of the loop's row of x: from the lane that
 // loaded it where the family has subgroups, whose lanes then walk all their rows together; else each lane loads it.
+// Where queries have no keys in common (`Walk::Alone`), an item is one head of a query, and each lane walks its own.
 struct Params {
     heads: u32,
     group: u32, // H / K
@@ -33,11 +34,12 @@ struct Params {
 
 @compute @workgroup_size($WIDTH$)
 fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let h = p.first_head + tile.x;
+    let item$a = (tile.y * $A$u + $au) * $WIDTH$u + lane;
+    let inside$a = item$a < rows;
+    let mine$a = min(item$a, rows - 1u)$ROW$;
+    let h = $HEAD$;
     let k_at = p.k_offset + h / p.group * $V$u;
     let v_at = p.v_offset + h / p.group * $V$u;
-    let i$a = (tile.y * $A$u + $au) * $WIDTH$u + lane;
-    let mine$a = min(i$a, rows - 1u);
     let keys$a = range[mine$a];
     let q$a_at = mine$a * p.q_stride + p.q_offset + h * $V$u;
     let q$a_$i = q[q$a_at + $iu] * p.scale;
@@ -67,6 +69,6 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
         o$a_$i *= shrink$a;
         o$a_$i = fma(vec4<f32>(w$a), $OF(v, $i), o$a_$i);
     }
-    if i$a < rows { o[(i$a * p.heads + h) * $V$u + $iu] = o$a_$i / sum$a; }
-    if i$a < rows { lse[i$a * p.heads + h] = peak$a + log(sum$a); }
+    if inside$a { o[(mine$a * p.heads + h) * $V$u + $iu] = o$a_$i / sum$a; }
+    if inside$a { lse[mine$a * p.heads + h] = peak$a + log(sum$a); }
 }

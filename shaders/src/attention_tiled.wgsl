@@ -5,6 +5,7 @@
 // scores each lane computes those of four keys, of o it keeps every eighth vector, at most 16 vectors in all, so that
 // registers suffice whatever the head size. Scores pass from one product to the other through workgroup memory, where q,
 // k and v are staged in parts. A template: a line with `$r` or `$j` stands for one for each query or vector of a lane.
+// Where queries have no keys in common (`Walk::Alone`), a workgroup has the query heads of one row that share a key head.
 struct Params {
     heads: u32,
     group: u32, // H / K
@@ -37,16 +38,15 @@ var<workgroup> partial: array<f32, 256>; // [32 queries, 8 lanes]
 
 @compute @workgroup_size($LANES$)
 fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let h = p.first_head + tile.x;
-    let i0 = tile.y * 32u;
+    $PLACE$
     let mine = lane / 8u * $R$u;
     let column = lane % 8u;
     let q_at = p.q_offset + h * $V$u;
     let k_at = p.k_offset + h / p.group * $V$u;
     let v_at = p.v_offset + h / p.group * $V$u;
     let first = range[i0].x;
-    let last = range[min(i0 + 31u, rows - 1u)].y;
-    let keys$r = range[min(i0 + mine + $ru, rows - 1u)];
+    let last = range[min(i0 + $BELOW$, rows - 1u)].y;
+    let keys$r = range[$KEYS_OF$];
     var peak$r = -1e30;
     var sum$r = 0.0;
     var o$r_$j = vec4<f32>(0.0);
@@ -60,7 +60,7 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
                 var own = vec4<f32>(0.0);
                 var other = vec4<f32>(0.0);
                 if d0 + d < $V$u {
-                    own = q[min(i0 + row, rows - 1u) * p.q_stride + q_at + d0 + d];
+                    own = q[$QUERY$ + q_at + d0 + d];
                     other = k[min(j0 + row, last - 1u) * p.k_stride + k_at + d0 + d];
                 }
                 // The four keys of a lane are neighbours; staged eight apart, lanes side by side read rows side by side.
@@ -117,7 +117,8 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
     for (var c = 0u; c < 8u; c++) {
         total$r += partial[(mine + $ru) * 8u + c];
     }
-    let i = i0 + mine;
-    if i + $ru < rows && column + 8u * $ju < $V$u { o[((i + $ru) * p.heads + h) * $V$u + column + 8u * $ju] = o$r_$j / total$r; }
-    if i + $ru < rows && column == 0u { lse[(i + $ru) * p.heads + h] = peak$r + log(total$r); }
+    let inside$r = $INSIDE$;
+    let at$r = $AT$;
+    if inside$r && column + 8u * $ju < $V$u { o[at$r * $V$u + column + 8u * $ju] = o$r_$j / total$r; }
+    if inside$r && column == 0u { lse[at$r] = peak$r + log(total$r); }
 }

@@ -3,6 +3,9 @@
 /// `adamw.wgsl`.
 pub const ADAMW: &str = include_str!("adamw.wgsl");
 
+/// `argmax.wgsl`.
+pub const ARGMAX: &str = include_str!("argmax.wgsl");
+
 /// `attention.wgsl`.
 pub const ATTENTION: &str = include_str!("attention.wgsl");
 

@@ -2,6 +2,7 @@
 
 use wgpu_sft::gpu::{Family, Kernel, Storage};
 use wgpu_sft::ops;
+use wgpu_sft::ops::attention::Walk;
 use wgpu_sft::ops::matmul::{Form, Layout, Output, Tile};
 
 use crate::shaders::base;
@@ -32,19 +33,21 @@ pub fn expansions(stem: &str, text: &str) -> Vec<(Family, Kernel)> {
     let leak = |s: &str| -> &'static str { s.to_owned().leak() };
     if base(stem) != "matmul" {
         let (stem, text) = (leak(stem), leak(text));
-        if stem.ends_with("_tiled") {
-            return [8, 24, 64, 80, 96, 128, 160, 192, 256]
-                .map(|size| (Family::Tiled, ops::attention::tiled::kernel(stem, text, size)))
-                .to_vec();
+        // Gradients know one walk.
+        let walks = &[Walk::Together, Walk::Alone][..if stem.contains("backward") { 1 } else { 2 }];
+        let mut kernels = Vec::new();
+        for &walk in walks {
+            if stem.ends_with("_tiled") {
+                let kernel = |size| (Family::Tiled, ops::attention::tiled::kernel(stem, text, size, walk));
+                kernels.extend([8, 24, 64, 80, 96, 128, 160, 192, 256].map(kernel));
+                continue;
+            }
+            for size in [8, 24, 64, 80, 128, 256] {
+                let kernel = |&family| (family, ops::attention::kernel(stem, text, size, family, walk));
+                kernels.extend(FAMILIES[1..].iter().map(kernel));
+            }
         }
-        return [8, 24, 64, 80, 128, 256]
-            .into_iter()
-            .flat_map(|size| {
-                FAMILIES[1..]
-                    .iter()
-                    .map(move |&family| (family, ops::attention::kernel(stem, text, size, family)))
-            })
-            .collect();
+        return kernels;
     }
     let mut kernels = Vec::new();
     if stem == "matmul_finish" {

@@ -41,9 +41,9 @@ fn kernels(stem: &str, text: &str) -> Vec<(Family, Kernel)> {
     if base(stem) == "matmul" || text.contains("$i") || text.contains("$r") {
         return expansions(stem, text);
     }
-    // As `ops::row_shape` and `ops::cross_entropy::apply` have it.
+    // As `ops::row_shape` and `ops::long_row_shape` have it.
     let row_shapes = match stem {
-        "cross_entropy" => [(256.0, 1.0), (8.0, 1.0)],
+        "argmax" | "cross_entropy" => [(256.0, 1.0), (8.0, 1.0)],
         _ => [(64.0, 1.0), (1.0, 8.0)],
     };
     let mut sets = vec![vec![]];

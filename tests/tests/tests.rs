@@ -11,6 +11,7 @@ mod errors;
 mod evaluation;
 mod formats;
 mod forms;
+mod generation;
 mod gguf;
 mod golden;
 mod kernels;

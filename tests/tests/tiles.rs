@@ -215,6 +215,46 @@ fn a_tile_decides_no_bit() {
     }
 }
 
+/// Also where the sums of all rows' slices find no room, and where by the rows alone nothing would be cut.
+#[test]
+fn contractions_cut_as_for_one_row_have_its_bits() {
+    let gpu = gpu(Family::Tiled);
+    let (n, k) = (4096u32, 1024u32);
+    let numbers: Vec<f32> = (0..u64::from(n * k / 4))
+        .flat_map(|i| normals(block(6, Stream::Init, 0, i)).map(|v| v as f32))
+        .collect();
+    let x = gpu.upload("x", &numbers[..70 * k as usize]);
+    let weight = gpu.upload("weight", &numbers);
+    let product = |m: u32, first: u32, as_rows: Option<u32>| {
+        let c = gpu.tensor("c", u64::from(m * n), Storage::F32);
+        let a = Matrix {
+            offset: first * k,
+            ..Matrix::new(&x, k)
+        };
+        let mut plan = PlanBuilder::new(&gpu, "product");
+        if let Some(rows) = as_rows {
+            plan.slice_as(rows);
+        }
+        let operands = (a, Matrix::new(&weight, k), Matrix::new(&c, n));
+        Matmul::new(Layout::Nt, operands, (0, n, k), (Rows::fixed(m), m), Output::Write).record(&mut plan);
+        let plan = pollster::block_on(plan.finish()).expect("a plan");
+        plan.run(&Counts::default(), &Scalars::default());
+        let numbers = pollster::block_on(gpu.read(&c)).expect("numbers");
+        let bits: Vec<u32> = numbers.iter().map(|v| v.to_bits()).collect();
+        (plan.dispatches(), bits)
+    };
+    let (dispatches, all) = product(70, 0, Some(1));
+    assert_eq!(dispatches, 4, "64 rows, and 6");
+    let (dispatches, whole) = product(70, 0, None);
+    assert_eq!(dispatches, 1);
+    assert_ne!(all, whole);
+    for row in [0, 63, 64, 69] {
+        let wanted = |rows: &[u32]| rows[(row * n) as usize..][..n as usize].to_vec();
+        assert_eq!(product(1, row, None), (2, wanted(&all)), "row {row}");
+        assert_eq!(product(1, row, Some(70)), (1, wanted(&whole)), "row {row}");
+    }
+}
+
 #[test]
 fn the_fastest_tile_is_kept_and_used() {
     let gpu = gpu(Family::Tiled);

@@ -53,11 +53,15 @@ pub(super) async fn attention<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
         // A capacity larger than the batch: `delta` lies behind the capacity's log-sum-exps.
         let capacity = n + 3;
         let (o, lse) = (bench.nan_as(n * query * size, storage), bench.nan(2 * capacity * query));
+        let (alone, lse_alone) = (bench.nan_as(n * query * size, storage), bench.nan(n * query));
         let (gdo, d) = (bench.upload(&d_o), bench.nan(n * (query + 2 * key) * size));
         bench
             .run(tokens(n), Scalars::default(), |plan| {
                 let operands = (&qkv, &qkv, &qkv);
                 attention::forward(plan, token_rows(), &shape, operands, &gkeys, (&o, &lse), n as u32);
+                let results = (&alone, &lse_alone);
+                let most = (n as u32, n as u32);
+                attention::forward_alone(plan, token_rows(), &shape, operands, &gkeys, results, most);
                 let saved = Saved {
                     keys: &gkeys,
                     queries: &gqueries,
@@ -83,6 +87,12 @@ pub(super) async fn attention<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
         bench.compare(format!("attention {case}"), &o, &want_o, LOOSE).await?;
         bench
             .compare(format!("attention lse {case}"), &lse, &want_lse, LOOSE)
+            .await?;
+        bench
+            .compare(format!("attention alone {case}"), &alone, &want_o, LOOSE)
+            .await?;
+        bench
+            .compare(format!("attention alone lse {case}"), &lse_alone, &want_lse, LOOSE)
             .await?;
         bench
             .compare(format!("attention backward {case}"), &d, &fuse(&dq, &dk, &dv), backward)

@@ -29,8 +29,9 @@ pub struct CaseResult {
 }
 
 /// The stems that have cases, each the name of a file in `ops/` and in `reference/`.
-pub const STEMS: [&str; 13] = [
+pub const STEMS: [&str; 14] = [
     "adamw",
+    "argmax",
     "attention",
     "column_sum",
     "cross_entropy",
@@ -59,6 +60,7 @@ pub async fn run(gpu: &Gpu, filter: Option<&str>, on_case: impl FnMut(&CaseResul
     for stem in STEMS.into_iter().filter(|s| filter.is_none_or(|f| s.contains(f))) {
         match stem {
             "adamw" => update::adamw(&mut bench).await?,
+            "argmax" => rows::argmax(&mut bench).await?,
             "attention" => attention::attention(&mut bench).await?,
             "column_sum" => rows::column_sum(&mut bench).await?,
             "cross_entropy" => rows::cross_entropy(&mut bench).await?,

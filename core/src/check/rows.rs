@@ -391,6 +391,41 @@ pub(super) async fn dropout<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> 
     Ok(())
 }
 
+pub(super) async fn argmax<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
+    for (n, width) in [(4usize, 97usize), (13, 320), (2, 4099), (70_000, 3)] {
+        let place = Place {
+            heads: 1,
+            width: width as u32,
+            stride: width.next_multiple_of(4) as u32,
+            offset: 0,
+        };
+        let mut x: Vec<f64> = bench.normal(n * width);
+        // Ties that the first place must win, in one lane and across lanes, and a row of what is least.
+        (x[width - 1], x[1]) = (50.0, 50.0);
+        (x[width], x[width + 1], x[2 * width - 1]) = (9.0, 9.0, 9.0);
+        x[(n - 1) * width..].fill(-1e30);
+        let mut padded = spread(&x, place);
+        // What is behind a row's end counts for nothing.
+        for (at, v) in padded.iter_mut().enumerate() {
+            if at % place.stride as usize >= width {
+                *v = 100.0;
+            }
+        }
+        let (x_padded, y) = (bench.upload(&padded), bench.nan(n));
+        bench
+            .run(tokens(n), Scalars::default(), |plan| {
+                ops::argmax::apply(plan, token_rows(), (&x_padded, place.width, place.stride), &y);
+            })
+            .await?;
+        let got: Vec<u32> = bytemuck::pod_collect_to_vec(&bench.gpu.read_bytes(&y).await?);
+        let got: Vec<f64> = got.into_iter().map(f64::from).collect();
+        let want: Vec<f64> = reference::argmax::apply(&x, width).into_iter().map(f64::from).collect();
+        let got = bench.upload(&got);
+        bench.compare(format!("argmax {n}x{width}"), &got, &want, 0.0).await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn cross_entropy<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
     for (n, vocabulary) in [(3usize, 97usize), (13, 320), (2, 4099)] {
         let stride = vocabulary.next_multiple_of(4);

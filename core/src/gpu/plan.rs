@@ -97,6 +97,7 @@ pub struct PlanBuilder {
     params: Vec<u8>,
     rules: Vec<Rows>,
     scratch: Option<Tensor>,
+    sliced_as: Option<u32>,
 }
 
 impl PlanBuilder {
@@ -110,6 +111,7 @@ impl PlanBuilder {
             params: Vec::new(),
             rules: Vec::new(),
             scratch: None,
+            sliced_as: None,
         }
     }
 
@@ -121,6 +123,17 @@ impl PlanBuilder {
     /// Let the plan use this tensor as its scratch.
     pub fn lend(&mut self, scratch: &Tensor) {
         self.scratch = Some(scratch.clone());
+    }
+
+    /// Cut the contractions of the products recorded from now on as for results of so many rows, whatever rows they have, so that
+    /// plans of other capacities give the same bits.
+    pub fn slice_as(&mut self, rows: u32) {
+        self.sliced_as = Some(rows);
+    }
+
+    /// See [`slice_as`](Self::slice_as).
+    pub(crate) fn sliced_as(&self) -> Option<u32> {
+        self.sliced_as
     }
 
     /// A buffer of at least `len` numbers, lent or made now, which each user writes and reads before the next one does.

@@ -13,6 +13,8 @@ use crate::ops::matmul::scratch_len;
 pub enum Purpose {
     /// Forward only: one block's activations are used by every block.
     Forward,
+    /// The same, with at most so many rows of the head, whose logits exist all at once.
+    Generating(u32),
     /// Forward and backward, with what the backward pass reads kept for each block.
     Training,
     /// Forward and backward, with only each block's input kept: the backward pass computes the rest once more, block by
@@ -186,7 +188,13 @@ impl<T: Clone> Activations<T> {
         let [c, f, s] = [config.hidden_size, config.intermediate_size, config.head_dim].map(|n| n as u64);
         let [h, k] = [config.num_attention_heads, config.num_key_value_heads].map(|n| n as u64);
         let qkv = (h + 2 * k) * s;
-        let training = purpose != Purpose::Forward;
+        let vocabulary = config.vocab_size as u32;
+        let training = matches!(purpose, Purpose::Training | Purpose::Recomputing);
+        // Rows of the head, and of its logits at once.
+        let [headed, logit_rows] = match purpose {
+            Purpose::Generating(most) => [most; 2],
+            _ => [capacity, logit_rows(capacity, vocabulary, max_binding)],
+        };
         let layers = if training { config.num_hidden_layers } else { 1 };
         let low = |make: &mut dyn FnMut(&'static str, u64, Storage) -> T, i: usize| {
             (needs.low[i] > 0).then(|| make("x·Aᵀ", r * u64::from(needs.low[i]), stored))
@@ -227,13 +235,12 @@ impl<T: Clone> Activations<T> {
         } else {
             (0..layers).map(|_| kept(&mut make)).collect()
         };
-        let vocabulary = config.vocab_size as u32;
-        let logits =
-            u64::from(logit_rows(capacity, vocabulary, max_binding)) * u64::from(vocabulary.next_multiple_of(4));
+        let logits = u64::from(logit_rows) * u64::from(vocabulary.next_multiple_of(4));
         // Numbers of a buffer of the head that later holds so many of a block's gradient.
         let lent = |head: u64, block: u64| if training { head.max(block) } else { head };
-        let head_in = make("head input", lent(r * c, r * h * s), F32);
-        let head_normed = make("head input, normed", lent(r * c, r * f), F32);
+        let head_rows = u64::from(headed) * c;
+        let head_in = make("head input", lent(head_rows, r * h * s), F32);
+        let head_normed = make("head input, normed", lent(head_rows, r * f), F32);
         let logits = make("logits", lent(logits, 2 * r * f), F32);
         let backward = training.then(|| BackwardActivations {
             stream: make("d residual stream", r * c, F32),

@@ -15,7 +15,7 @@ mod weights;
 
 pub(crate) use activations::{Needs, Purpose, logit_rows, plan as plan_activations};
 pub use config::{Family, ModelConfig};
-pub use generate::{Generator, Sampling};
+pub use generate::{BatchGenerator, Generator, Sampling};
 pub(crate) use pass::Pass;
 pub use rope::{Rope, RopeScaling};
 pub use weights::Use;

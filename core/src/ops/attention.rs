@@ -10,6 +10,24 @@ const FORWARD: &str = "attention";
 const BACKWARD_Q: &str = "attention_backward_q";
 const BACKWARD_KV: &str = "attention_backward_kv";
 
+/// Which keys queries side by side have: it changes no bit of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Walk {
+    /// Mostly the same ones, which are then loaded once for all of them.
+    Together,
+    /// Others each, far apart: those of sequences in a cache.
+    Alone,
+}
+
+impl Walk {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Together => "",
+            Self::Alone => " alone",
+        }
+    }
+}
+
 /// Head counts and where queries, keys and values lie in their tensors' rows, in numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
@@ -91,11 +109,16 @@ mod delta_params {
 }
 
 /// A template of `shaders/` for a head size and a CPU adapter's family; see `shaders/src/attention.wgsl`.
-pub fn kernel(label: &'static str, template: &'static str, head_dim: u32, family: Family) -> Kernel {
+pub fn kernel(label: &'static str, template: &'static str, head_dim: u32, family: Family, walk: Walk) -> Kernel {
     let vectors = head_dim / 4;
     let lanes = width(family);
-    let broadcast = matches!(family, Family::Subgroup(_));
-    let mine = own_rows(label, head_dim);
+    let alone = walk == Walk::Alone;
+    let broadcast = matches!(family, Family::Subgroup(_)) && !alone;
+    let mine = if alone { 1 } else { own_rows(label, head_dim) };
+    let [row, head] = match walk {
+        Walk::Together => ["", "p.first_head + tile.x"],
+        Walk::Alone => [" / p.heads", "min(item0, rows - 1u) % p.heads"],
+    };
     let loads = if broadcast { vectors.div_ceil(lanes) } else { 0 };
     let (lowest, highest) = if broadcast {
         ("subgroupMin", "subgroupMax")
@@ -105,6 +128,8 @@ pub fn kernel(label: &'static str, template: &'static str, head_dim: u32, family
     let mut text = String::with_capacity(template.len() * 32);
     for line in template.lines().filter(|l| !l.starts_with("//")) {
         let line = line
+            .replace("$ROW$", row)
+            .replace("$HEAD$", head)
             .replace("$V$", &vectors.to_string())
             .replace("$A$", &mine.to_string())
             .replace("$WIDTH$", &lanes.to_string())
@@ -123,7 +148,7 @@ pub fn kernel(label: &'static str, template: &'static str, head_dim: u32, family
         }
     }
     Kernel {
-        label: format!("{label} {head_dim}"),
+        label: format!("{label} {head_dim}{}", walk.suffix()),
         source: text.into(),
         constants: vec![],
     }
@@ -189,9 +214,12 @@ fn record(
     let (family, [plain, staged]) = (plan.gpu().family(), texts);
     let (kernel, rows) = if family.is_cpu() {
         let rows = own_rows(label, shape.head_dim) * width(family);
-        (kernel(label, plain, shape.head_dim, family), rows)
+        (kernel(label, plain, shape.head_dim, family, Walk::Together), rows)
     } else {
-        (tiled::kernel(label, staged, shape.head_dim), tiled::ROWS)
+        (
+            tiled::kernel(label, staged, shape.head_dim, Walk::Together),
+            tiled::ROWS,
+        )
     };
     let a_head = work / u64::from(heads);
     let at_once = plan.gpu().work_per_dispatch() / a_head.max(1);
@@ -218,6 +246,41 @@ pub fn forward(
     let work = (shape, shape.heads, shape.work(most));
     let params = Params::new(shape, shape, 0);
     record(plan, (FORWARD, texts), work, params, tokens, &[q, k, v, range, o, lse]);
+}
+
+/// [`forward`] for queries with keys of their own, at most `keys` each, in any order: the same bits, if those of [`forward`] share
+/// their first key.
+pub fn forward_alone(
+    plan: &mut PlanBuilder,
+    tokens: Rows,
+    shape: &Shape,
+    (q, k, v): (&Tensor, &Tensor, &Tensor),
+    range: &Tensor,
+    (o, lse): (&Tensor, &Tensor),
+    (most, keys): (u32, u32),
+) {
+    let family = plan.gpu().family();
+    let (kernel, rows, grid) = if family.is_cpu() {
+        let grid = Grid::Tiles {
+            x: 1,
+            rows: width(family),
+            z: 1,
+        };
+        let kernel = kernel(FORWARD, ATTENTION, shape.head_dim, family, Walk::Alone);
+        (kernel, tokens.times(shape.heads), grid)
+    } else {
+        let parts = (shape.heads / shape.kv_heads).div_ceil(tiled::ALONE);
+        let grid = Grid::Tiles {
+            x: shape.kv_heads * parts,
+            rows: 1,
+            z: 1,
+        };
+        let kernel = tiled::kernel(FORWARD, ATTENTION_TILED, shape.head_dim, Walk::Alone);
+        (kernel, tokens, grid)
+    };
+    let work = 4 * u64::from(most) * u64::from(keys) * u64::from(shape.heads * shape.head_dim);
+    let params = Params::new(shape, shape, 0);
+    plan.dispatch(&kernel, &params, rows, grid, &[q, k, v, range, o, lse], work);
 }
 
 /// What the backward pass reads besides queries, keys and values.

@@ -17,7 +17,7 @@ pub fn apply(
     (loss, correct): (&Tensor, &Tensor),
     backward: bool,
 ) {
-    let shape = if plan.gpu().family().is_cpu() { (8, 1) } else { (256, 1) };
+    let shape = super::long_row_shape(plan.gpu().family());
     let (mut kernel, grid) = row_kernel("cross_entropy", CROSS_ENTROPY, shape);
     kernel.constants.push(("BACKWARD", f64::from(u8::from(backward))));
     let params = Params {

@@ -3,6 +3,7 @@
 //! Parameter gradients are added to, activation gradients are written unless a function says otherwise.
 
 pub mod adamw;
+pub mod argmax;
 pub mod attention;
 pub mod column_sum;
 pub mod cross_entropy;
@@ -28,6 +29,11 @@ fn row_shape(family: Family) -> (u32, u32) {
         // Each invocation is a lane of a vector unit: a lane a row needs no barrier.
         _ => (1, 8),
     }
+}
+
+/// The same for rows as long as the vocabulary.
+fn long_row_shape(family: Family) -> (u32, u32) {
+    if family.is_cpu() { (8, 1) } else { (256, 1) }
 }
 
 /// A row-wise kernel, and its grid.

@@ -3,6 +3,7 @@
 //! Finite differences prove a twin (see the tests); the twin proves the kernel (see [`crate::check`]).
 
 pub mod adamw;
+pub mod argmax;
 pub mod attention;
 pub mod column_sum;
 pub mod cross_entropy;

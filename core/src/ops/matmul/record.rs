@@ -40,10 +40,18 @@ impl<'a> Matmul<'a> {
         let [m, n, k] = self.sizes();
         let [slices, steps] = match tile {
             Tile::Blocked { .. } => [1, k],
-            _ => tile::slices(self.layout, [m, n, k]),
+            _ => tile::slices(self.layout, [plan.sliced_as().unwrap_or(m), n, k]),
         };
         if slices > 1 {
-            return self.record_slices(plan, tile, [slices, steps]);
+            let at_once = tile::rows_with_room(n, slices);
+            if self.layout == Layout::Tn || at_once >= m {
+                return self.record_slices(plan, tile, [slices, steps]);
+            }
+            for first in (0..m).step_by(at_once as usize) {
+                let some = self.some_rows(first, at_once.min(m - first));
+                some.record_slices(plan, tile, [slices, steps]);
+            }
+            return;
         }
         let [rows, down] = [self.whole()[0], tile.block()[0]];
         let a_row = (self.work() / u64::from(rows.max(1))).max(1);

@@ -104,6 +104,11 @@ pub(super) fn slices(layout: Layout, [m, n, k]: [u32; 3]) -> [u32; 2] {
     }
 }
 
+/// Rows of a result of `n` columns whose sums of so many slices find room.
+pub(super) fn rows_with_room(n: u32, slices: u32) -> u32 {
+    (PARTIAL_SUMS / n.next_multiple_of(4).saturating_mul(slices)).max(1)
+}
+
 /// Numbers of scratch that a plan's products need on a family.
 pub fn scratch_len(family: Family) -> u64 {
     if family.is_cpu() { 0 } else { u64::from(PARTIAL_SUMS) }
