@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use wgpu_sft::model::ModelConfig;
 
+use crate::compare::CompareArgs;
 use crate::config_file::Settings;
 use crate::data::DataCommand;
+use crate::eval::SuiteArgs;
 
 /// Instruction-tune small language models on any GPU.
 #[derive(Parser)]
@@ -23,8 +25,10 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Make a model with random weights from a config.json
     Init(InitArgs),
-    /// Loss, perplexity and token accuracy of a model on rows
+    /// Evaluate a model on rows: losses, or the measures of suites
     Eval(EvalArgs),
+    /// Compare two models on the same suites: what tuning changed
+    Compare(Box<CompareArgs>),
     /// Answer one prompt
     Generate(GenerateArgs),
     /// Talk to a model
@@ -165,13 +169,20 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub model: ModelArgs,
 
-    /// Files of rows: JSONL, JSON, CSV or Parquet, plain or gzip; -: standard input
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
-    pub data: Vec<String>,
+    #[command(flatten)]
+    pub suites: SuiteArgs,
 
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+
+    /// Show so many answers of each suite
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub samples: usize,
+
+    /// Write every item with its answer and scores as JSON
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 
     #[command(flatten)]
     pub device: DeviceArgs,

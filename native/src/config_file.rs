@@ -46,6 +46,10 @@ settings! {
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "What")]
     #[serde(deserialize_with = "one_or_more")]
     eval_data: Vec<String>,
+    /// Suite files to evaluate on, before the first step too: see `wgpu-sft eval`
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "What")]
+    #[serde(deserialize_with = "one_or_more")]
+    eval_suite: Vec<String>,
     /// Folder for checkpoints, metrics and the result
     #[arg(long, value_name = "DIR", help_heading = "What")]
     output_dir: PathBuf,
@@ -144,6 +148,18 @@ settings! {
     /// Steps between evaluations [default: one at the end]
     #[arg(long, value_name = "N", help_heading = "Output")]
     eval_steps: u64,
+    /// Keep the weights of the best evaluation, not the last step's; each best one gets a checkpoint
+    #[arg(long, num_args = 0, default_missing_value = "true", help_heading = "Output")]
+    load_best_model_at_end: bool,
+    /// What the best is told by: eval_loss, or eval_SUITE_MEASURE [default: the first there is]
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    metric_for_best_model: String,
+    /// Stop after so many evaluations in a row without a gain [default: never]
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    early_stopping_patience: u32,
+    /// How much a gain must be [default: 0]
+    #[arg(long, value_name = "X", help_heading = "Output")]
+    early_stopping_threshold: f64,
     /// Steps between checkpoints; one is always made at the end [default: 500]
     #[arg(long, value_name = "N", help_heading = "Output")]
     save_steps: u64,

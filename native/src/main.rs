@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod chat;
 mod check;
+mod compare;
 mod config_file;
 mod data;
 mod devices;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(*args),
         Command::Init(args) => init::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Compare(args) => compare::run(*args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Merge(args) => merge::run(args),

@@ -306,15 +306,19 @@ impl ModelFiles {
         }
     }
 
-    /// Read files of rows.
-    pub fn rows(&self, files: &[String], args: &RowArgs, quiet: bool) -> Result<Rows> {
-        let for_model = Preparation {
+    /// What rows are tokenised with for this model.
+    pub fn preparation(&self) -> Preparation<'_> {
+        Preparation {
             tokenizer: self.tokenizer.as_ref(),
             template: self.template.as_ref(),
             vocab_size: self.config.vocab_size,
             ..Preparation::default()
-        };
-        let with = args.preparation(self.config.max_position_embeddings, for_model)?;
+        }
+    }
+
+    /// Read files of rows.
+    pub fn rows(&self, files: &[String], args: &RowArgs, quiet: bool) -> Result<Rows> {
+        let with = args.preparation(self.config.max_position_embeddings, self.preparation())?;
         Rows::read(files, &args.reading()?, &with, quiet)
     }
 

@@ -37,14 +37,7 @@ pub fn write(
     mut tensor: impl FnMut(&str) -> Result<Vec<f32>>,
 ) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let config = hf::config_json(source.config_json, source.config, dtype)?;
-    replace(&folder.join("config.json"), config.as_bytes())?;
-    let generation = hf::generation_config_json(source.generation_config, source.config, &source.terminators)?;
-    replace(&folder.join("generation_config.json"), generation.as_bytes())?;
-    for (name, bytes) in source.tokenizer_files {
-        replace(&folder.join(name), bytes)?;
-    }
-
+    write_parts(folder, source, dtype)?;
     let spec = |(name, shape)| TensorSpec { name, dtype, shape };
     let specs: Vec<TensorSpec> = source.config.tensors().into_iter().map(spec).collect();
     let sizes: Vec<u64> = specs.iter().map(|spec| bytes_of(spec, dtype)).collect();
@@ -69,6 +62,18 @@ pub fn write(
         replace(&folder.join("model.safetensors.index.json"), index.as_bytes())?;
     }
     sync_folder(folder)
+}
+
+/// Write what a model's folder holds beside its weights, which are saved in `dtype`.
+pub fn write_parts(folder: &Path, source: &Parts, dtype: Dtype) -> Result<()> {
+    let config = hf::config_json(source.config_json, source.config, dtype)?;
+    replace(&folder.join("config.json"), config.as_bytes())?;
+    let generation = hf::generation_config_json(source.generation_config, source.config, &source.terminators)?;
+    replace(&folder.join("generation_config.json"), generation.as_bytes())?;
+    for (name, bytes) in source.tokenizer_files {
+        replace(&folder.join(name), bytes)?;
+    }
+    Ok(())
 }
 
 fn bytes_of(spec: &TensorSpec, dtype: Dtype) -> u64 {

@@ -34,6 +34,13 @@ impl Progress {
         progress
     }
 
+    /// For the items of something that has a name.
+    pub fn items(quiet: bool, total: u64, name: &str) -> Self {
+        let progress = Self::new(quiet, total, "{msg} {bar:30} {pos}/{len} {my_left}");
+        progress.bar.set_message(name.to_owned());
+        progress
+    }
+
     fn new(quiet: bool, total: u64, style: &str) -> Self {
         let bar = ProgressBar::with_draw_target(
             Some(total),

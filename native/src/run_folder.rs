@@ -18,9 +18,15 @@ const STATE: &str = "state.json";
 /// A checkpoint that is being written, or that is being removed.
 const UNFINISHED: &str = ".unfinished-";
 
+const SAMPLES: &str = "samples.jsonl";
+const EVALUATIONS: &str = "evaluations";
+
 /// What a run leaves in its folder beside checkpoints.
-const RESULTS: [&str; 4] = [
+const RESULTS: [&str; 7] = [
     METRICS,
+    SAMPLES,
+    EVALUATIONS,
+    "compare.json",
     "adapter_config.json",
     "adapter_model.safetensors",
     "model.safetensors",
@@ -103,13 +109,36 @@ impl RunFolder {
                 fs::remove_dir_all(&path).with_context(|| path.display().to_string())?;
             }
         }
-        let metrics = self.folder.join(METRICS);
-        let text = match fs::read_to_string(&metrics) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(e).with_context(|| metrics.display().to_string()),
-        };
-        crate::tensor_file::replace(&metrics, cut_back(&text, step).as_bytes())
+        for entry in fs::read_dir(self.folder.join(EVALUATIONS)).into_iter().flatten() {
+            let path = entry.with_context(|| self.folder.display().to_string())?.path();
+            let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            let made = stem.and_then(|stem| stem.strip_prefix("step-")?.parse::<u64>().ok());
+            if made.is_none_or(|made| made > step) {
+                fs::remove_file(&path).with_context(|| path.display().to_string())?;
+            }
+        }
+        for log in [METRICS, SAMPLES].map(|name| self.folder.join(name)) {
+            let text = match fs::read_to_string(&log) {
+                Ok(text) => text,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(e).with_context(|| log.display().to_string()),
+            };
+            crate::tensor_file::replace(&log, cut_back(&text, step).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Add lines to `samples.jsonl`.
+    pub fn samples(&self, lines: &str) -> Result<()> {
+        let path = self.folder.join(SAMPLES);
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let written = file.and_then(|mut file| file.write_all(lines.as_bytes()));
+        written.with_context(|| path.display().to_string())
+    }
+
+    /// The checkpoint after a step.
+    pub fn checkpoint(&self, step: u64) -> Result<Checkpoint> {
+        Checkpoint::open(&self.folder.join(format!("checkpoint-{step}")))
     }
 
     /// The newest checkpoint that is complete.

@@ -34,6 +34,7 @@ fn state() -> State {
             tokens: 6,
             loss_sum: 1e9 / 7.0,
             loss_targets: 3,
+            ..Counters::default()
         },
         device: Device {
             name: "a GPU".into(),

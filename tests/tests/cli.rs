@@ -1,6 +1,7 @@
 //! The binary itself, as a user runs it: on a tiny model, in folders of its own.
 
 mod data;
+mod evaluation;
 mod killed;
 mod models;
 mod refused;

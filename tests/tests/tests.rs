@@ -24,6 +24,7 @@ mod schedule;
 mod shaders;
 mod smollm2;
 mod submits;
+mod suites;
 mod template;
 mod tiles;
 mod train_config;

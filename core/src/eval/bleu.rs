@@ -195,6 +195,28 @@ impl BleuStats {
     }
 }
 
+impl BleuStats {
+    /// As numbers that are added up.
+    pub fn to_sums(self) -> Vec<f64> {
+        let counts = [self.predicted, self.wanted]
+            .into_iter()
+            .chain(self.correct)
+            .chain(self.total);
+        counts.map(|count| count as f64).collect()
+    }
+
+    /// From what [`to_sums`](Self::to_sums) gave, added up.
+    pub fn from_sums(sums: &[f64]) -> Self {
+        let at = |i: usize| sums.get(i).map_or(0, |sum| *sum as u64);
+        Self {
+            predicted: at(0),
+            wanted: at(1),
+            correct: std::array::from_fn(|n| at(2 + n)),
+            total: std::array::from_fn(|n| at(2 + ORDER + n)),
+        }
+    }
+}
+
 fn counts(words: &[String], n: usize) -> HashMap<&[String], u64> {
     let mut counts = HashMap::new();
     for ngram in words.windows(n) {

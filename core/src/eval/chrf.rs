@@ -91,6 +91,29 @@ impl ChrfStats {
     }
 }
 
+impl ChrfStats {
+    /// As numbers that are added up.
+    pub fn to_sums(self) -> Vec<f64> {
+        let counts = self
+            .orders
+            .iter()
+            .flat_map(|order| [order.predicted, order.wanted, order.shared]);
+        counts.map(|count| count as f64).collect()
+    }
+
+    /// From what [`to_sums`](Self::to_sums) gave, added up.
+    pub fn from_sums(sums: &[f64]) -> Self {
+        let at = |i: usize| sums.get(i).map_or(0, |sum| *sum as u64);
+        Self {
+            orders: std::array::from_fn(|n| Matches {
+                predicted: at(3 * n),
+                wanted: at(3 * n + 1),
+                shared: at(3 * n + 2),
+            }),
+        }
+    }
+}
+
 /// A text in the pieces that are compared.
 struct Text {
     characters: Vec<char>,

@@ -3,19 +3,32 @@
 pub mod bleu;
 pub mod chrf;
 pub mod classify;
+mod compare;
 pub mod consistency;
+mod examine;
 pub mod ifeval;
+mod item;
+mod measure;
 pub mod multiple_choice;
 pub mod porter;
 pub mod rouge;
 pub mod stats;
+mod suite;
 pub mod text;
+
+pub use compare::{Comparison, Difference, RESAMPLES, SideBySide, SuiteComparison, Verdict};
+pub use examine::{Examiner, ItemResult, Prepared, SLOTS, SuiteResult};
+pub use item::{Item, encode_pair};
+pub use measure::{Measure, Needs};
+pub use stats::Estimate;
+pub use suite::{Suite, SuiteFile};
+
+use std::ops::AddAssign;
 
 use crate::data::{Example, Examples, IGNORE, micro_batches};
 use crate::gpu::{Plan, PlanBuilder, Scalars, Storage};
 use crate::model::{Model, Pass, Purpose};
 use crate::{Error, Result};
-use std::ops::AddAssign;
 
 /// Examples that are packed together: what bounds the memory that they take here.
 const WINDOW: usize = 256;

@@ -125,6 +125,22 @@ pub struct Counters {
     pub loss_sum: f64,
     /// Targets since the last line of the log.
     pub loss_targets: u64,
+    /// The best evaluation so far.
+    #[serde(default)]
+    pub best: Option<Best>,
+    /// Evaluations since the last one that gained enough, for early stopping.
+    #[serde(default)]
+    pub evaluations_without_gain: u32,
+}
+
+/// An evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Optimizer steps before it.
+    pub step: u64,
+    /// What it came to, by the number that decides.
+    pub value: f64,
 }
 
 /// One file of a checkpoint.

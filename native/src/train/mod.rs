@@ -1,6 +1,7 @@
 //! `train`: everything is checked before the first step, and nothing is written before it either.
 
 mod dry_run;
+mod evaluations;
 mod saving;
 mod steps;
 
@@ -20,11 +21,13 @@ use wgpu_sft::train::{Method, Recompute, TrainConfig, Trainer, work};
 
 use crate::args::{DeviceArgs, TrainArgs};
 use crate::config_file::Settings;
+use crate::eval::{SuiteArgs, Suites};
 use crate::model_files::{ModelFiles, parse_dtype, storage};
 use crate::progress::{bytes, line};
 use crate::rows::Rows;
 use crate::run_folder::{Checkpoint, RunFolder};
 use crate::{Outcome, devices, interrupt, pipeline_cache};
+use evaluations::Watch;
 
 /// Tokens computed at once where no flag says: more gain nothing, and cost memory.
 const MOST_TOKENS: u32 = 2048;
@@ -36,6 +39,8 @@ struct Job {
     source: ModelFiles,
     rows: Rows,
     eval_rows: Option<Rows>,
+    suites: Option<Suites>,
+    watch: Option<Watch>,
     mix: Mix,
     order: Order,
     total: u64,
@@ -122,15 +127,21 @@ impl Job {
         }
         source.check_tensors()?;
         source.save_dtype(settings.save_dtype.as_deref())?;
-        if settings.eval_steps.is_some() && settings.eval_data.is_none() {
-            return Err(Error::config("eval_steps", "needs --eval-data").into());
-        }
         let (mix, row_args) = (settings.mix()?, settings.rows());
         let rows = source.rows(&data, &row_args, quiet)?;
         let eval_files = settings.eval_data.as_deref();
         let eval_rows = eval_files
             .map(|files| source.rows(files, &row_args, quiet)?.unweighted("eval_data"))
             .transpose()?;
+        let suites = settings.eval_suite.as_deref().map(|files| {
+            let suites = SuiteArgs {
+                suite: files.iter().map(Into::into).collect(),
+                ..SuiteArgs::default()
+            };
+            Suites::read(&suites, &source, &row_args)
+        });
+        let suites = suites.transpose()?;
+        let watch = Watch::new(&settings, eval_rows.as_ref(), suites.as_ref())?;
         let (mut order, total) = config.order_of_groups(rows.groups(mix))?;
 
         let gpu = devices::open(&DeviceArgs {
@@ -212,6 +223,8 @@ impl Job {
             source,
             rows,
             eval_rows,
+            suites,
+            watch,
             mix,
             order,
             total,

@@ -35,7 +35,7 @@ pub fn save(job: &Job, trainer: &Trainer, step: u64, counters: &Counters) -> Res
     Checkpoint::open(&path)
 }
 
-/// Write the trained tensors and their moments, one at a time.
+/// Write the trained tensors and their moments, one at a time, and what makes the folder an adapter or a model that others load.
 fn write(job: &Job, trainer: &Trainer, folder: &Path) -> Result<()> {
     let spec = |name: String, shape: &[usize]| TensorSpec {
         name,
@@ -43,7 +43,10 @@ fn write(job: &Job, trainer: &Trainer, folder: &Path) -> Result<()> {
         shape: shape.to_vec(),
     };
     let (file, tensors) = match job.config.method {
-        Method::Full => (MODEL, job.source.config.tensors()),
+        Method::Full => {
+            model_folder::write_parts(folder, &job.source.parts()?, Dtype::F32)?;
+            (MODEL, job.source.config.tensors())
+        }
         Method::Lora => {
             let config = job.config.lora.adapter_config(Some(job.source.name.clone()));
             write_synced(&folder.join("adapter_config.json"), config.to_json().as_bytes())?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use pollster::block_on;
 use serde_json::json;
 use wgpu_sft::Error;
@@ -11,10 +11,14 @@ use wgpu_sft::data::micro_batches;
 use wgpu_sft::train::checkpoint::Counters;
 use wgpu_sft::train::{StepMetrics, Trainer};
 
+use super::evaluations::{self, Evaluations};
 use super::{Job, saving};
 use crate::progress::Progress;
 use crate::run_folder::{Checkpoint, Metrics};
 use crate::{Outcome, interrupt, is_closed_pipe};
+
+/// Items of each suite that are shown at the end.
+const SHOWN: usize = 2;
 
 /// Tokens, and the token rows that were dispatched for them.
 #[derive(Clone, Copy, Default)]
@@ -71,13 +75,21 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
     let (mut submitted, mut finished) = (done, done);
     let mut last: Option<Checkpoint> = None;
     let mut begun: Option<Instant> = None;
-    while finished < job.total {
+    let mut evaluations = Evaluations::new(job, trainer)?;
+    // What was not evaluated before an interruption is now.
+    if job.suites.is_some()
+        && evaluations.are_due(job, done)
+        && log.evaluate(job, trainer, &mut evaluations, done)? == Some(true)
+    {
+        last = Some(saving::save(job, trainer, done, &log.counters)?);
+    }
+    while finished < job.total && !has_had_enough(job, &log.counters) {
         let stop = interrupt::asked() || log.closed.is_some();
         // Saving and evaluating want the state after exactly this many steps, so nothing may be under way behind them.
         while submitted < job.total
             && !stop
             && trainer.in_flight() < 2
-            && (finished == submitted || !(saves_after(job, submitted) || evaluates_after(job, submitted)))
+            && (finished == submitted || !(saves_after(job, submitted) || evaluations.are_due(job, submitted)))
         {
             let rows = job.order.step(submitted);
             let batches = micro_batches(&job.rows.examples, rows, job.identity.micro_batch_tokens as usize)?;
@@ -97,15 +109,17 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
             continue;
         }
         begun = None;
-        if evaluates_after(job, finished) {
-            log.evaluate(job, trainer, finished)?;
-        }
+        let best = match evaluations.are_due(job, finished) {
+            true => log.evaluate(job, trainer, &mut evaluations, finished)?,
+            false => Some(false),
+        };
         let stop = interrupt::asked() || log.closed.is_some();
-        if saves_after(job, finished) || stop {
+        let keeps_best = best == Some(true) && job.watch.as_ref().is_some_and(|watch| watch.load_best);
+        if saves_after(job, finished) || stop || keeps_best || has_had_enough(job, &log.counters) {
             log.metrics.sync()?;
             last = Some(saving::save(job, trainer, finished, &log.counters)?);
         }
-        if stop && finished < job.total {
+        if stop && (finished < job.total || best.is_none()) {
             let resume = format!(
                 "stopped after step {finished} of {}; --resume goes on from here",
                 job.total
@@ -118,15 +132,41 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
         Some(last) => last,
         None => saving::save(job, trainer, finished, &log.counters)?,
     };
-    saving::finish(job, &last)?;
+    let best = log
+        .counters
+        .best
+        .filter(|_| job.watch.as_ref().is_some_and(|watch| watch.load_best));
+    let (kept, result) = match best {
+        Some(best) if best.step != last.state.step => (best.step, job.folder.checkpoint(best.step)?),
+        _ => (last.state.step, last),
+    };
+    saving::finish(job, &result)?;
     log.progress.finish();
+    if finished < job.total {
+        log.say(&format!(
+            "stopped early after step {finished} of {}: no further gain",
+            job.total
+        ))?;
+    }
+    if let Some(best) = best {
+        log.say(&format!(
+            "the best evaluation was after step {}: its weights are the result",
+            best.step
+        ))?;
+    }
+    if let Some(comparison) = evaluations::compare(job, kept)?
+        && !job.quiet()
+    {
+        log.say("")?;
+        crate::eval::comparison(&comparison, SHOWN)?;
+        log.say("")?;
+    }
     if log.packing.tokens > 0 {
         let packing = log.packing;
         log.say(&format!("packing: {packing}"))?;
     }
     log.say(&format!(
-        "done: {} steps; the result is in {}",
-        job.total,
+        "done: {finished} steps; the result is in {}",
         job.folder.path().display()
     ))?;
     log.closed.map_or(Ok(Outcome::Fine), Err)
@@ -136,9 +176,8 @@ fn saves_after(job: &Job, step: u64) -> bool {
     step == job.total || step.is_multiple_of(job.settings.save_steps())
 }
 
-fn evaluates_after(job: &Job, step: u64) -> bool {
-    let due = |every: u64| step.is_multiple_of(every);
-    job.eval_rows.is_some() && (step == job.total || job.settings.eval_steps.is_some_and(due))
+fn has_had_enough(job: &Job, counters: &Counters) -> bool {
+    job.watch.as_ref().is_some_and(|watch| watch.has_had_enough(counters))
 }
 
 /// A run that diverges is told where it can be taken up again.
@@ -207,29 +246,30 @@ impl Log {
         Ok(())
     }
 
-    /// Evaluate after `step` steps, and log it.
-    fn evaluate(&mut self, job: &Job, trainer: &mut Trainer, step: u64) -> Result<()> {
-        let Some(rows) = &job.eval_rows else { return Ok(()) };
+    /// Evaluate after `step` steps, and log it; whether it is the best so far. `None` when it was interrupted.
+    fn evaluate(
+        &mut self,
+        job: &Job,
+        trainer: &Trainer,
+        evaluations: &mut Evaluations,
+        step: u64,
+    ) -> Result<Option<bool>> {
         let begun = Instant::now();
-        let result = block_on(trainer.evaluate(&rows.examples)).context("evaluating")?;
-        self.metrics.write(&json!({
-            "step": step,
-            "epoch": epoch(job, step),
-            "eval_loss": result.loss(),
-            "eval_perplexity": result.perplexity(),
-            "eval_token_accuracy": result.token_accuracy(),
-            "eval_targets": result.targets,
-        }))?;
+        let Some((numbers, evaluated)) = evaluations.run(job, trainer, step, &mut self.counters)? else {
+            return Ok(None);
+        };
+        let mut json = json!({ "step": step, "epoch": epoch(job, step) });
+        if let Some(json) = json.as_object_mut() {
+            json.extend(numbers);
+        }
+        self.metrics.write(&json)?;
         for (since, _) in &mut self.since {
             *since += begun.elapsed(); // the speed is that of training
         }
-        self.say(&format!(
-            "step {step}/{}  eval_loss {:.4}  perplexity {:.3}  token accuracy {:.1} %",
-            job.total,
-            result.loss(),
-            result.perplexity(),
-            100.0 * result.token_accuracy()
-        ))
+        for text in evaluated.lines {
+            self.say(&text)?;
+        }
+        Ok(Some(evaluated.best))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Columns by other names.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
@@ -68,11 +69,22 @@ impl Columns {
         self.pairs.iter().any(|(_, other)| other == column)
     }
 
+    /// The row, its columns renamed where any are.
+    ///
+    /// # Errors
+    /// As [`rename`](Self::rename).
+    pub(crate) fn apply<'a>(&self, row: &'a Map<String, Value>) -> Result<Cow<'a, Map<String, Value>>> {
+        match self.is_empty() {
+            true => Ok(Cow::Borrowed(row)),
+            false => self.rename(row).map(Cow::Owned),
+        }
+    }
+
     /// The row with its columns renamed: what had a field's name, or went by another, is gone.
     ///
     /// # Errors
     /// [`Error::Data`] for a row without one of the columns.
-    pub(super) fn rename(&self, row: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn rename(&self, row: &Map<String, Value>) -> Result<Map<String, Value>> {
         let mut renamed = row.clone();
         for (field, column) in &self.pairs {
             renamed.shift_remove(field);

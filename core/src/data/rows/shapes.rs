@@ -21,11 +21,7 @@ impl Row {
         let Value::Object(row) = json else {
             return Err(Error::data(format!("a row must be a JSON object, not {}", kind(json))));
         };
-        let renamed = match reading.columns.is_empty() {
-            true => None,
-            false => Some(reading.columns.rename(row)?),
-        };
-        let row = renamed.as_ref().unwrap_or(row);
+        let row = &*reading.columns.apply(row)?;
         let shape = shape(row, reading.shape)?;
         let body = match shape {
             Shape::Alpaca => instruction(row, "input", "output")?,

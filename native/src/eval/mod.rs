@@ -1,8 +1,14 @@
-//! `eval`: loss, perplexity and token accuracy on rows.
+//! `eval`: a model on rows or on suites.
+
+mod suites;
+mod table;
+
+use std::path::Path;
 
 use anyhow::Result;
 use pollster::block_on;
 use serde_json::json;
+use wgpu_sft::Error;
 use wgpu_sft::eval::Evaluator;
 use wgpu_sft::gpu::Gpu;
 use wgpu_sft::model::{Model, Use};
@@ -10,20 +16,26 @@ use wgpu_sft::model::{Model, Use};
 use crate::args::{EvalArgs, ModelArgs};
 use crate::model_files::{ModelFiles, parse_dtype, storage};
 use crate::progress::line;
-use crate::{Outcome, devices, pipeline_cache};
+use crate::{Outcome, devices, interrupt, pipeline_cache};
+
+pub use suites::{SuiteArgs, Suites};
+pub use table::{comparison, shown};
 
 /// A model to be used, not trained: on the device, its adapter in place.
 pub fn load(args: &ModelArgs, source: &ModelFiles, gpu: &Gpu, quiet: bool) -> Result<Model> {
-    let stored = args
-        .dtype
-        .as_deref()
-        .map(|name| parse_dtype("dtype", name))
-        .transpose()?;
-    let adapter = args
-        .adapter
-        .as_deref()
-        .map(|folder| source.adapter(folder))
-        .transpose()?;
+    load_with(args.dtype.as_deref(), args.adapter.as_deref(), source, gpu, quiet)
+}
+
+/// As [`load`], weights in `dtype`.
+pub fn load_with(
+    dtype: Option<&str>,
+    adapter: Option<&Path>,
+    source: &ModelFiles,
+    gpu: &Gpu,
+    quiet: bool,
+) -> Result<Model> {
+    let stored = dtype.map(|name| parse_dtype("dtype", name)).transpose()?;
+    let adapter = adapter.map(|folder| source.adapter(folder)).transpose()?;
     let mut model = source.load(gpu, Use::Frozen(stored.map(storage)), quiet)?;
     if let Some(adapter) = adapter {
         model.load_adapter(&adapter.config, &adapter.pairs)?;
@@ -33,8 +45,16 @@ pub fn load(args: &ModelArgs, source: &ModelFiles, gpu: &Gpu, quiet: bool) -> Re
 
 /// Evaluate.
 pub fn run(args: EvalArgs) -> Result<Outcome> {
+    if args.suites.are_asked_for() {
+        return on_suites(args);
+    }
+    if args.output.is_some() {
+        return Err(Error::config("output", "needs --suite or --measure").into());
+    }
     let source = ModelFiles::open(&args.model.model, args.json)?;
-    let rows = source.rows(&args.data, &args.rows, args.json)?.unweighted("data")?;
+    let rows = source
+        .rows(&args.suites.data, &args.rows, args.json)?
+        .unweighted("data")?;
     rows.warn_of_bad_rows();
     let gpu = devices::open(&args.device)?;
     let model = load(&args.model, &source, &gpu, args.json)?;
@@ -65,6 +85,26 @@ pub fn run(args: EvalArgs) -> Result<Outcome> {
                 "{overlong} rows were too long: --overlong says what became of them"
             ))?;
         }
+    }
+    Ok(Outcome::Fine)
+}
+
+/// Evaluate on suites.
+fn on_suites(args: EvalArgs) -> Result<Outcome> {
+    let source = ModelFiles::open(&args.model.model, args.json)?;
+    let suites = Suites::read(&args.suites, &source, &args.rows)?;
+    let gpu = devices::open(&args.device)?;
+    let model = load(&args.model, &source, &gpu, args.json)?;
+    interrupt::catch("stopping")?;
+    let Some(results) = suites.run(&model, &source, args.json)? else {
+        return Ok(Outcome::Interrupted);
+    };
+    if let Some(path) = &args.output {
+        crate::tensor_file::replace(path, serde_json::to_string_pretty(&results)?.as_bytes())?;
+    }
+    match args.json {
+        true => line(&table::results_json(&results).to_string())?,
+        false => table::results(&results, args.samples)?,
     }
     Ok(Outcome::Fine)
 }

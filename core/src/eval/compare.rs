@@ -1,0 +1,378 @@
+//! What tuning changed: two models on the same suites.
+
+use serde::{Deserialize, Serialize};
+
+use super::consistency::{Wording, consistency};
+use super::examine::{ItemResult, SuiteResult};
+use super::measure::{Measure, Needs};
+use super::stats::{Estimate, bootstrap, mean};
+use crate::{Error, Result};
+
+/// Draws of the bootstrap.
+pub const RESAMPLES: u32 = 2000;
+const SEED: u64 = 42;
+
+/// Items that are drawn together: the wordings of a question, or one item.
+struct Unit {
+    tally: Vec<f64>,
+    task: Option<String>,
+}
+
+impl SuiteResult {
+    /// The units of a measure, in the order of their first items.
+    fn units(&self, measure: Measure) -> Vec<Unit> {
+        let mut groups: Vec<Vec<&ItemResult>> = Vec::new();
+        let mut known = std::collections::HashMap::new();
+        for item in &self.items {
+            match &item.group {
+                Some(group) => {
+                    let at = *known
+                        .entry((item.task.as_deref(), group.as_str()))
+                        .or_insert(groups.len());
+                    if at == groups.len() {
+                        groups.push(Vec::new());
+                    }
+                    groups[at].push(item);
+                }
+                None => groups.push(vec![item]),
+            }
+        }
+        let unit = |items: Vec<&ItemResult>| Unit {
+            tally: tally(measure, &items),
+            task: items[0].task.clone(),
+        };
+        let units = groups.into_iter().map(unit);
+        units.filter(|unit| !unit.tally.is_empty()).collect()
+    }
+
+    /// A measure on all items, with a 95 % interval over the units by the bootstrap.
+    pub fn estimate(&self, measure: Measure) -> Estimate {
+        let units = self.units(measure);
+        estimate(measure, &units.iter().map(|unit| &unit.tally[..]).collect::<Vec<_>>())
+    }
+
+    /// The measure of each task that rows name, in the order in which they come first.
+    pub fn tasks(&self, measure: Measure) -> Vec<(String, u64, Estimate)> {
+        let units = self.units(measure);
+        let of = |task: String| {
+            let mine: Vec<&[f64]> = units
+                .iter()
+                .filter(|unit| unit.task.as_ref() == Some(&task))
+                .map(|unit| &unit.tally[..])
+                .collect();
+            let items = self
+                .items
+                .iter()
+                .filter(|item| item.task.as_ref() == Some(&task))
+                .count() as u64;
+            let estimate = estimate(measure, &mine);
+            (task, items, estimate)
+        };
+        self.task_names().into_iter().map(of).collect()
+    }
+
+    /// sacreBLEU's signature of a measure of these items, where it has one.
+    pub fn signature(&self, measure: Measure) -> Option<String> {
+        let mut references = self.items.iter().map(|item| item.references.len());
+        let first = references.next();
+        measure.signature(first.filter(|first| references.all(|count| count == *first)))
+    }
+
+    fn task_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for task in self.items.iter().filter_map(|item| item.task.as_ref()) {
+            if !names.contains(task) {
+                names.push(task.clone());
+            }
+        }
+        names
+    }
+}
+
+/// What the items of a unit come to.
+fn tally(measure: Measure, items: &[&ItemResult]) -> Vec<f64> {
+    if measure.is_consistency() {
+        let score = |item: &ItemResult| item.tallies.get(&measure).map_or(0.0, |tally| tally[0]);
+        let wordings = items.iter().map(|item| Wording {
+            question: "",
+            answer: &item.answer,
+            score: score(item),
+        });
+        let wordings: Vec<Wording> = wordings.collect();
+        let [question] = &consistency(&wordings)[..] else {
+            return Vec::new();
+        };
+        return match (measure, question.agreement) {
+            (Measure::WorstCase, _) => vec![question.worst, 1.0],
+            (_, Some(agreement)) => vec![agreement, 1.0],
+            // A question in one wording says nothing of agreement.
+            (_, None) => Vec::new(),
+        };
+    }
+    let mut sum = Vec::new();
+    for tally in items.iter().filter_map(|item| item.tallies.get(&measure)) {
+        add(&mut sum, tally);
+    }
+    sum
+}
+
+fn add(sum: &mut Vec<f64>, tally: &[f64]) {
+    if sum.len() < tally.len() {
+        sum.resize(tally.len(), 0.0);
+    }
+    for (sum, term) in sum.iter_mut().zip(tally) {
+        *sum += term;
+    }
+}
+
+/// A measure of the units that were drawn.
+fn value(measure: Measure, tallies: &[&[f64]], drawn: &[u32]) -> f64 {
+    let mut sum = Vec::new();
+    for &unit in drawn {
+        add(&mut sum, tallies[unit as usize]);
+    }
+    measure.of(&sum)
+}
+
+/// A mean of units has the standard error of a mean; what does not weigh units alike is bootstrapped.
+fn estimate(measure: Measure, tallies: &[&[f64]]) -> Estimate {
+    let score = |tally: &&[f64]| match **tally {
+        [score, 1.0] if measure.is_share() => Some(score),
+        _ => None,
+    };
+    if let Some(scores) = tallies.iter().map(score).collect::<Option<Vec<f64>>>() {
+        return mean(&scores);
+    }
+    bootstrap(
+        tallies.len() as u32,
+        |drawn| value(measure, tallies, drawn),
+        RESAMPLES,
+        SEED,
+    )
+}
+
+/// Two models on the same suites.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// What the first is called.
+    pub base: String,
+    /// What the second is called.
+    pub tuned: String,
+    /// Every measure of every suite.
+    pub suites: Vec<SuiteComparison>,
+}
+
+/// Two models by one measure of one suite.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SuiteComparison {
+    /// The suite.
+    pub name: String,
+    /// The measure's name.
+    pub measure: Measure,
+    /// Whether it is the first of its suite: the one that decides.
+    pub decides: bool,
+    /// Whether more is better.
+    pub higher_is_better: bool,
+    /// Whether it must not get worse.
+    pub forgetting: bool,
+    /// Over all items.
+    pub all: Difference,
+    /// Over those of each task that rows name.
+    pub tasks: Vec<(String, Difference)>,
+    /// Some items side by side, where the model is asked something; of a suite's first measure only.
+    pub examples: Vec<SideBySide>,
+    /// sacreBLEU's signature, where the measure has one.
+    pub signature: Option<String>,
+}
+
+/// Two models on the same items.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Items.
+    pub items: u64,
+    /// The first model.
+    pub base: Estimate,
+    /// The second model.
+    pub tuned: Estimate,
+    /// The second less the first, by the paired bootstrap: both on the same draws.
+    pub difference: Estimate,
+    /// Units (items, or questions of several wordings) on which the second does better.
+    pub wins: u64,
+    /// On which it does worse.
+    pub losses: u64,
+    /// On which they do the same.
+    pub ties: u64,
+}
+
+/// One item, answered by both.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SideBySide {
+    /// The task that the row names.
+    pub task: Option<String>,
+    /// What was asked.
+    pub prompt: String,
+    /// The right answer; several are joined by ` | `.
+    pub reference: String,
+    /// The first model's answer.
+    pub base: String,
+    /// The second model's answer.
+    pub tuned: String,
+    /// The measure of the first on this item alone.
+    pub base_score: f64,
+    /// The measure of the second.
+    pub tuned_score: f64,
+}
+
+/// What the interval of a difference says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// All of it is on the better side of 0.
+    Better,
+    /// All of it is on the worse side.
+    Worse,
+    /// It holds 0, or nothing can be told.
+    Open,
+}
+
+impl SuiteComparison {
+    /// What the interval over all items says.
+    pub fn verdict(&self) -> Verdict {
+        self.all.verdict(self.higher_is_better)
+    }
+}
+
+impl Difference {
+    /// What the interval says.
+    pub fn verdict(&self, higher_is_better: bool) -> Verdict {
+        let Estimate { low, high, .. } = self.difference;
+        match (low > 0.0, high < 0.0) {
+            (true, _) if higher_is_better => Verdict::Better,
+            (true, _) => Verdict::Worse,
+            (_, true) if higher_is_better => Verdict::Worse,
+            (_, true) => Verdict::Better,
+            _ => Verdict::Open,
+        }
+    }
+}
+
+impl Comparison {
+    /// Whether a suite has got worse by the measure that decides.
+    pub fn is_worse(&self) -> bool {
+        let mut deciding = self.suites.iter().filter(|suite| suite.decides);
+        deciding.any(|suite| suite.verdict() == Verdict::Worse)
+    }
+
+    /// Whether every suite but the forgetting sets has got better, and none worse.
+    pub fn is_better(&self) -> bool {
+        let mut deciding = self.suites.iter().filter(|suite| suite.decides && !suite.forgetting);
+        deciding.all(|suite| suite.verdict() == Verdict::Better) && !self.is_worse()
+    }
+
+    /// Compare the results of two models on the same suites, showing `examples` items of each.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the results are not of the same suites and items.
+    pub fn new(base: (&str, &[SuiteResult]), tuned: (&str, &[SuiteResult]), examples: usize) -> Result<Self> {
+        let mut suites = Vec::new();
+        if base.1.len() != tuned.1.len() {
+            return Err(Error::data("the two results are not of the same suites"));
+        }
+        for (b, t) in base.1.iter().zip(tuned.1) {
+            let same = |b: &ItemResult, t: &ItemResult| (b.line, &b.prompt, &b.group) == (t.line, &t.prompt, &t.group);
+            let same_items = b.items.len() == t.items.len() && b.items.iter().zip(&t.items).all(|(b, t)| same(b, t));
+            if b.suite != t.suite || !same_items {
+                let why = format!("the two results of {:?} are not of the same items", b.suite.name);
+                return Err(Error::data(why));
+            }
+            for (i, measure) in b.suite.measure.iter().copied().enumerate() {
+                suites.push(SuiteComparison {
+                    name: b.suite.name.clone(),
+                    measure,
+                    decides: i == 0,
+                    higher_is_better: measure.higher_is_better(),
+                    forgetting: b.suite.forgetting,
+                    all: difference(measure, b, t, None),
+                    tasks: match b.task_names() {
+                        names if names.len() > 1 => names
+                            .into_iter()
+                            .map(|task| {
+                                let difference = difference(measure, b, t, Some(&task));
+                                (task, difference)
+                            })
+                            .collect(),
+                        _ => Vec::new(),
+                    },
+                    examples: match (i, measure.needs()) {
+                        (0, Needs::Answer | Needs::Choices) => side_by_side(measure, b, t, examples),
+                        _ => Vec::new(),
+                    },
+                    signature: b.signature(measure),
+                });
+            }
+        }
+        Ok(Self {
+            base: base.0.to_owned(),
+            tuned: tuned.0.to_owned(),
+            suites,
+        })
+    }
+}
+
+fn difference(measure: Measure, base: &SuiteResult, tuned: &SuiteResult, task: Option<&String>) -> Difference {
+    let mine = |unit: &Unit| task.is_none() || unit.task.as_ref() == task;
+    let units = |result: &SuiteResult| -> Vec<Unit> { result.units(measure).into_iter().filter(mine).collect() };
+    let (base_units, tuned_units) = (units(base), units(tuned));
+    let tallies = |units: &'_ [Unit]| -> Vec<Vec<f64>> { units.iter().map(|unit| unit.tally.clone()).collect() };
+    let (b, t) = (tallies(&base_units), tallies(&tuned_units));
+    let (b, t): (Vec<&[f64]>, Vec<&[f64]>) = (b.iter().map(|x| &x[..]).collect(), t.iter().map(|x| &x[..]).collect());
+    let (mut wins, mut losses, mut ties) = (0, 0, 0);
+    for (b, t) in b.iter().zip(&t) {
+        let (b, t) = (measure.of(b), measure.of(t));
+        let (worse, better) = if measure.higher_is_better() { (b, t) } else { (t, b) };
+        match better.partial_cmp(&worse) {
+            Some(std::cmp::Ordering::Greater) => wins += 1,
+            Some(std::cmp::Ordering::Less) => losses += 1,
+            _ => ties += 1,
+        }
+    }
+    let of_both = |drawn: &[u32]| value(measure, &t, drawn) - value(measure, &b, drawn);
+    Difference {
+        items: base
+            .items
+            .iter()
+            .filter(|item| task.is_none() || item.task.as_ref() == task)
+            .count() as u64,
+        base: estimate(measure, &b),
+        tuned: estimate(measure, &t),
+        difference: bootstrap(b.len() as u32, of_both, RESAMPLES, SEED),
+        wins,
+        losses,
+        ties,
+    }
+}
+
+/// Items of every task in turn, first to last.
+fn side_by_side(measure: Measure, base: &SuiteResult, tuned: &SuiteResult, most: usize) -> Vec<SideBySide> {
+    let mut seen = std::collections::HashMap::new();
+    let mut order: Vec<(usize, usize)> = Vec::new();
+    for (at, item) in base.items.iter().enumerate() {
+        let round = seen.entry(item.task.as_deref()).or_insert(0usize);
+        order.push((*round, at));
+        *round += 1;
+    }
+    order.sort_unstable();
+    let score = |item: &ItemResult| measure.of(&tally(measure, &[item]));
+    let show = |(_, at): &(usize, usize)| {
+        let (b, t) = (&base.items[*at], &tuned.items[*at]);
+        SideBySide {
+            task: b.task.clone(),
+            prompt: b.prompt.clone(),
+            reference: b.references.join(" | "),
+            base: b.answer.clone(),
+            tuned: t.answer.clone(),
+            base_score: score(b),
+            tuned_score: score(t),
+        }
+    };
+    order.iter().take(most).map(show).collect()
+}

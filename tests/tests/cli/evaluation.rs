@@ -1,0 +1,372 @@
+//! Suites and comparisons, alone and during training.
+
+use serde_json::json;
+
+use super::*;
+
+const SUITES: &str = r#"
+[[suite]]
+name = "letters"
+data = "letters.jsonl"
+measure = ["exact_match", "loss"]
+max_new_tokens = 4
+
+[[suite]]
+name = "choices"
+data = "choices.jsonl"
+measure = ["acc", "acc_norm"]
+
+[[suite]]
+name = "before"
+data = "before.jsonl"
+measure = "loss"
+forgetting = true
+"#;
+
+/// A conversation of single letters: what is asked, and the answer.
+fn letters(pairs: &[(&str, &str)]) -> String {
+    let row = |(asked, answer): &(&str, &str)| {
+        let messages = json!([
+            {"role": "system", "content": "s"},
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": answer},
+        ]);
+        format!(
+            "{}\n",
+            json!({"messages": messages, "task": if *asked < "f" { "early" } else { "late" }})
+        )
+    };
+    pairs.iter().map(row).collect()
+}
+
+/// A folder with rows that a tiny model can learn by heart, and suites of them.
+fn bench() -> Bench {
+    let bench = Bench::new();
+    let rows = letters(&[("b", "x"), ("d", "y"), ("f", "z"), ("h", "w")]);
+    bench.write("rows.jsonl", &rows);
+    bench.write("letters.jsonl", &rows);
+    bench.write("suites.toml", SUITES);
+    let choices = |(asked, right): (&str, usize)| {
+        let messages = json!([{"role": "system", "content": "s"}, {"role": "user", "content": asked}]);
+        format!(
+            "{}\n",
+            json!({"messages": messages, "choices": ["x", "y"], "answer": right})
+        )
+    };
+    bench.write("choices.jsonl", &[("b", 0), ("d", 1)].map(choices).concat());
+    bench.write("before.jsonl", "{\"text\": \"a b c d e\"}\n{\"text\": \"e d c b a\"}\n");
+    bench
+}
+
+const LEARN: [&str; 8] = [
+    "--max-steps",
+    "40",
+    "--batch-size",
+    "4",
+    "--learning-rate",
+    "2e-2",
+    "--lora-r",
+    "8",
+];
+
+fn numbers(bench: &Bench, folder: &str) -> Vec<Value> {
+    let log = bench.log(&format!("{folder}/metrics.jsonl"));
+    log.into_iter()
+        .filter(|line| line.get("eval_letters_exact_match").is_some())
+        .collect()
+}
+
+#[test]
+fn what_tuning_changed_is_shown_and_decides_the_exit_code() {
+    let bench = bench();
+    let model = golden("llama_tied_gqa");
+    let suites = ["--eval-suite", "suites.toml", "--eval-steps", "20"];
+    let out = bench.train("out", &[&LEARN[..], &suites].concat()).fine();
+    for said in ["step 0/40  letters:", "exact_match 100.0 %", "won/lost/tied", "better"] {
+        assert!(out.contains(said), "{said:?} is not in {out}");
+    }
+    let log = numbers(&bench, "out");
+    let steps: Vec<_> = log.iter().map(|line| line["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [0, 20, 40]);
+    assert_eq!(
+        (&log[0]["eval_letters_exact_match"], &log[2]["eval_letters_exact_match"]),
+        (&json!(0.0), &json!(1.0))
+    );
+    // What training measured is what `eval` measures of its result.
+    let eval = ["eval", "--model", &model, "--adapter", "out", "--suite", "suites.toml"];
+    let all: Value = serde_json::from_str(&bench.run(&[&eval[..], &["--json"]].concat()).fine()).unwrap();
+    for of in all["suites"].as_array().unwrap() {
+        let key = format!(
+            "eval_{}_{}",
+            of["suite"].as_str().unwrap(),
+            of["measure"].as_str().unwrap()
+        );
+        let (then, now) = (log[2][&key].as_f64().unwrap(), of["value"].as_f64().unwrap());
+        assert!((then - now).abs() < 1e-5, "{key}: {then} and {now}");
+    }
+    assert_eq!(all["suites"].as_array().unwrap().len(), 5);
+    assert_eq!(all["suites"][0]["tasks"]["early"]["items"], json!(2));
+    // Of the rows alone, the loss is the one that `eval` has always told.
+    let loss = all["suites"][1]["value"].as_f64().unwrap();
+    let plain = [
+        "eval",
+        "--model",
+        &model,
+        "--adapter",
+        "out",
+        "--data",
+        "letters.jsonl",
+        "--json",
+    ];
+    let plain: Value = serde_json::from_str(&bench.run(&plain).fine()).unwrap();
+    assert!((plain["loss"].as_f64().unwrap() - loss).abs() < 1e-6);
+
+    let samples = bench.log("out/samples.jsonl");
+    let of = |step: u64| {
+        samples
+            .iter()
+            .find(|line| line["step"] == json!(step) && line["suite"] == json!("letters"))
+    };
+    assert_eq!(
+        (&of(40).unwrap()["answer"], &of(40).unwrap()["prompt"]),
+        (&json!("x"), &json!("b"))
+    );
+    assert_ne!(of(0).unwrap()["answer"], json!("x"));
+    assert_eq!(bench.json("out/compare.json")["suites"][0]["all"]["wins"], json!(4));
+
+    let compare = ["compare", "--model", &model, "--suite", "suites.toml"];
+    let compare = |more: &[&str]| bench.run(&[&compare[..], more].concat());
+    // This tiny model forgets: that alone is no success.
+    compare(&[
+        "--adapter",
+        "out",
+        "--only",
+        "letters",
+        "choices",
+        "--fail-if",
+        "not-better",
+    ])
+    .code
+    .unwrap();
+    compare(&["--adapter", "out", "--only", "letters", "--fail-if", "not-better"]).fine();
+    let worse = compare(&["--base-adapter", "out", "--only", "letters", "--fail-if", "worse"]);
+    assert_eq!(worse.code, Some(1), "{}{}", worse.out, worse.err);
+    assert!(worse.out.contains("WORSE") && worse.err.contains("failed: a suite is worse"));
+    compare(&["--base-adapter", "out", "--only", "letters"]).fine();
+    let same = compare(&["--json", "--fail-if", "worse"]).fine();
+    let same: Value = serde_json::from_str(&same).unwrap();
+    for suite in same["suites"].as_array().unwrap() {
+        let of = &suite["all"];
+        assert_eq!(
+            (&of["difference"]["value"], &of["wins"], &of["losses"]),
+            (&json!(0.0), &json!(0), &json!(0))
+        );
+    }
+    assert_eq!(compare(&["--fail-if", "not-better"]).code, Some(1));
+}
+
+#[test]
+fn a_damaged_adapter_is_caught() {
+    let bench = bench();
+    bench.train("out", &LEARN).fine();
+    bench.copy("out/checkpoint-40", "damaged");
+    let mut bytes = bench.read("out/adapter_model.safetensors");
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for number in bytes[data..].chunks_exact_mut(4).step_by(3) {
+        let value = f32::from_le_bytes((*number).try_into().unwrap());
+        number.copy_from_slice(&(-4.0 * value).to_le_bytes());
+    }
+    fs::write(bench.path("damaged/adapter_model.safetensors"), bytes).unwrap();
+    let model = golden("llama_tied_gqa");
+    let fixed = [
+        "compare",
+        "--model",
+        &model,
+        "--base-adapter",
+        "out",
+        "--suite",
+        "suites.toml",
+        "--fail-if",
+        "worse",
+    ];
+    bench.run(&[&fixed[..], &["--adapter", "out"]].concat()).fine();
+    let ended = bench.run(&[&fixed[..], &["--adapter", "damaged"]].concat());
+    assert_eq!(ended.code, Some(1), "{}{}", ended.out, ended.err);
+}
+
+#[test]
+fn the_best_evaluation_is_kept_and_a_run_without_gain_stopped() {
+    let bench = bench();
+    // Rows that say the opposite of what is evaluated: it gets worse, sooner or later.
+    bench.write(
+        "rows.jsonl",
+        &letters(&[("b", "y"), ("d", "x"), ("f", "w"), ("h", "z")]),
+    );
+    let watch = [
+        "--eval-data",
+        "letters.jsonl",
+        "--eval-steps",
+        "2",
+        "--load-best-model-at-end",
+        "--early-stopping-patience",
+        "3",
+    ];
+    let out = bench.train("out", &[&LEARN[..], &watch].concat()).fine();
+    let losses: Vec<(u64, f64)> = (bench.log("out/metrics.jsonl").iter())
+        .filter_map(|line| Some((line["step"].as_u64()?, line["eval_loss"].as_f64()?)))
+        .collect();
+    let best = losses.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0;
+    let last = losses.last().unwrap().0;
+    assert_eq!(last, best + 6, "{losses:?}");
+    assert!(
+        last < 40 && out.contains(&format!("stopped early after step {last} of 40")),
+        "{out}"
+    );
+    assert_eq!(
+        bench.read("out/adapter_model.safetensors"),
+        bench.read(&format!("out/checkpoint-{best}/adapter_model.safetensors"))
+    );
+    assert_ne!(
+        bench.read("out/adapter_model.safetensors"),
+        bench.read(&format!("out/checkpoint-{last}/adapter_model.safetensors"))
+    );
+    // It has had enough: going on does nothing more.
+    let again = bench.train("out", &[&LEARN[..], &watch, &["--resume"]].concat()).fine();
+    assert!(again.contains("stopped early"), "{again}");
+    assert_eq!(
+        bench
+            .log("out/metrics.jsonl")
+            .iter()
+            .filter_map(|line| line["step"].as_u64())
+            .max(),
+        Some(last)
+    );
+}
+
+#[test]
+fn a_resumed_run_evaluates_as_the_whole_one_does() {
+    let bench = bench();
+    let more = [
+        "--max-steps",
+        "9",
+        "--save-steps",
+        "4",
+        "--eval-suite",
+        "suites.toml",
+        "--eval-steps",
+        "2",
+        "--load-best-model-at-end",
+        "--metric-for-best-model",
+        "letters_loss",
+        "--learning-rate",
+        "5e-2",
+    ];
+    bench.train("whole", &more).fine();
+    for folder in ["half/evaluations", "half/checkpoint-4"] {
+        bench.copy(&folder.replace("half", "whole"), folder);
+    }
+    for file in ["metrics.jsonl", "samples.jsonl"] {
+        fs::copy(
+            bench.path(&format!("whole/{file}")),
+            bench.path(&format!("half/{file}")),
+        )
+        .unwrap();
+    }
+    let best: u64 = bench.json("whole/checkpoint-9/state.json")["counters"]["best"]["step"]
+        .as_u64()
+        .unwrap();
+    if best < 4 {
+        bench.copy(&format!("whole/checkpoint-{best}"), &format!("half/checkpoint-{best}"));
+    }
+    // As if the evaluation after step 4 had been interrupted: it is made up for.
+    fs::remove_file(bench.path("half/evaluations/step-4.json")).unwrap();
+    let log = String::from_utf8(bench.read("half/metrics.jsonl")).unwrap();
+    let kept: Vec<&str> = log
+        .lines()
+        .filter(|line| !line.contains("\"step\":4,\"epoch\":4.0,\"eval"))
+        .collect();
+    bench.write("half/metrics.jsonl", &(kept.join("\n") + "\n"));
+    let mut state = bench.json("half/checkpoint-4/state.json");
+    let counters = bench.json("whole/checkpoint-4/state.json")["counters"].clone();
+    if counters["best"]["step"] == json!(4) {
+        // The best so far was the evaluation before.
+        state["counters"]["best"] = bench.json("whole/checkpoint-2/state.json")["counters"]["best"].clone();
+        bench.write("half/checkpoint-4/state.json", &state.to_string());
+    }
+    bench.train("half", &[&more[..], &["--resume"]].concat()).fine();
+    bench.assert_same(
+        "whole",
+        "half",
+        &["adapter_model.safetensors", "compare.json", "evaluations/step-8.json"],
+    );
+    assert_eq!(bench.log("whole/metrics.jsonl"), bench.log("half/metrics.jsonl"));
+}
+
+#[test]
+fn a_checkpoint_of_all_weights_is_a_model() {
+    let bench = bench();
+    bench
+        .train("out", &["--method", "full", "--max-steps", "3", "--batch-size", "4"])
+        .fine();
+    let loss = |model: &str| {
+        let out = bench
+            .run(&["eval", "--model", model, "--data", "letters.jsonl", "--json"])
+            .fine();
+        serde_json::from_str::<Value>(&out).unwrap()["loss"].as_f64().unwrap()
+    };
+    assert_eq!(loss("out"), loss("out/checkpoint-3"));
+}
+
+#[test]
+fn suites_that_cannot_be_run_are_refused() {
+    let bench = bench();
+    let model = golden("llama_tied_gqa");
+    let refused = |more: &[&str], reasons: &[&str]| {
+        bench
+            .run(&[&["eval", "--model", &model], more].concat())
+            .refused(reasons);
+    };
+    refused(&["--suite", "none.toml"], &["none.toml"]);
+    refused(
+        &["--suite", "suites.toml", "--only", "letter"],
+        &["letter", "letters, choices, before"],
+    );
+    refused(&["--suite", "suites.toml", "suites.toml"], &["letters", "another file"]);
+    refused(
+        &["--data", "rows.jsonl", "--measure", "wit"],
+        &["measure", "exact_match"],
+    );
+    refused(
+        &["--data", "rows.jsonl", "--measure", "consistency"],
+        &["rows.jsonl", "line 1", "group"],
+    );
+    refused(&["--data", "rows.jsonl", "--output", "x.json"], &["output"]);
+    bench.write("long.jsonl", &letters(&[("b", "x"), (&"b ".repeat(60), "x")]));
+    refused(
+        &["--data", "long.jsonl", "--measure", "f1"],
+        &["long.jsonl", "line 2", "context 64"],
+    );
+    let train = |more: &[&str], reasons: &[&str]| bench.train("out", more).refused(reasons);
+    train(
+        &["--load-best-model-at-end"],
+        &["load_best_model_at_end", "--eval-data"],
+    );
+    train(&["--eval-steps", "2"], &["eval_steps", "--eval-data"]);
+    let eval = ["--eval-data", "letters.jsonl"];
+    train(
+        &[&eval[..], &["--early-stopping-patience", "2"]].concat(),
+        &["--load-best-model-at-end"],
+    );
+    train(
+        &[
+            &eval[..],
+            &["--load-best-model-at-end", "--metric-for-best-model", "wit"],
+        ]
+        .concat(),
+        &[
+            "metric_for_best_model",
+            "eval_loss, eval_perplexity, eval_token_accuracy",
+        ],
+    );
+    assert!(!bench.path("out").exists());
+}
