@@ -55,8 +55,6 @@ static REST: Rules = LazyLock::new(|| {
         (r"(?i)\b(lem)(me)\b", " $1 $2 "),
         (r"(?i)\b(more)('n)\b", " $1 $2 "),
         (r"(?i)\b(wan)(na)(\s)", " $1 $2 $3"),
-        (r"(?i) ('t)(is)\b", " $1 $2 "),
-        (r"(?i) ('t)(was)\b", " $1 $2 "),
     ])
 });
 
