@@ -86,10 +86,8 @@ fn candidates(text: &str) -> Vec<Candidate<'_>> {
             continue;
         };
         let before = &text[previous.1..at];
-        let word = match before.rfind([' ', '\t', '\n', '\r', '\u{b}', '\u{c}']) {
-            None | Some(0) => previous.0,
-            Some(space) => previous.1 + space + 1,
-        };
+        let space = before.rfind([' ', '\t', '\n', '\r', '\u{b}', '\u{c}']);
+        let word = space.map_or(previous.0, |space| previous.1 + space + 1);
         // Of several marks after one word, the last is looked at.
         if previous.1 > word {
             found.pop();
