@@ -64,6 +64,7 @@ RESPONSES = [
     "مرحبا، كيف حالك؟ أنا بخير.", "今天天气很好。我们去公园吧！", "हिन्दी में लिखो। यह अच्छा है।", "naïve café déjà-vu über 5️⃣ 👩‍👩‍👧 x_y", "words " * 60, "The letter e appears here, every where, eleven times over; hence Ee! # ## !!", "line one,\nline two\nline three,", "trailing stars **\n* x\n**", "ǅ Upper", "ǅ", "ABC ǅ", "123 456", "İSTANBUL", "ﬁ",
     "First.\tSecond.\rThird.\u00a0Fourth.\u2003Fifth", "end with newline.\n", "Mr. and Mrs. Smith went to Washington D.C. last Tuesday. They met Sen. Warren et al. there, approx. ten people.",
     "NATO--USA ABC„DEF“GHI A-'B ROCK-'N-ROLL A-'S 'TIS 'TWAS A–B CAN'T MORE'N D'YE IT'S--OK: YES, A:B NO,", "Say yes.,(Inc. then go. Take 1.; then 2.: ok. J.; x. 3., 4. no",
+    "P.S. one.\nThen more.", "```\n[1]\n```", "ABCǅ DEF", "*x y\n*\n* z\n*z", "½the cup, the½ cup: yes₂ _c c_ ½c", "c", "a\x1cB\x1dC",
     "(Yes.)--then no. (Ok.)x went. 'A.' b. Well! ?No \" . ?Yes, no! \".) \n'Hm.'\nYes",
 ]
 ANY = [{}]

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::punkt::sentences;
+use crate::eval::text;
 
 type Rules = LazyLock<Vec<(Regex, &'static str)>>;
 
@@ -87,7 +88,7 @@ pub(super) fn words(text: &str) -> Vec<String> {
     for sentence in sentences(text) {
         let opened = replace_all(&OPENING, sentence.to_string());
         let split = replace_all(&REST, open_single_quotes(&opened));
-        words.extend(split.split_whitespace().map(str::to_string));
+        words.extend(text::split(&split).map(str::to_string));
     }
     words
 }
