@@ -8,7 +8,6 @@ Sentences are found by NLTK's Punkt with the word lists of core/src/eval/ifeval 
 """
 
 import importlib
-import random
 import sys
 import types
 from pathlib import Path
@@ -64,6 +63,9 @@ RESPONSES = [
     "Yes. . . . No. . . well", "“Curly.” ‘Quotes.’ «Guillemets.» — Dash. It’s done.", "Ph.D. students vs. M.D. holders met Prof. Lee, Gov. Brown and Messrs. White. Co. rules apply", "half-baked well-known co-op. Anti-Mr. Smith", "a.b.c.d. E.F. G.", "$3.50. $4. 5,000. -6. .7 8.. 9", "word", "!", "...", "?? !! .. . , ; :",
     "مرحبا، كيف حالك؟ أنا بخير.", "今天天气很好。我们去公园吧！", "हिन्दी में लिखो। यह अच्छा है।", "naïve café déjà-vu über 5️⃣ 👩‍👩‍👧 x_y", "words " * 60, "The letter e appears here, every where, eleven times over; hence Ee! # ## !!", "line one,\nline two\nline three,", "trailing stars **\n* x\n**", "ǅ Upper", "ǅ", "ABC ǅ", "123 456", "İSTANBUL", "ﬁ",
     "First.\tSecond.\rThird.\u00a0Fourth.\u2003Fifth", "end with newline.\n", "Mr. and Mrs. Smith went to Washington D.C. last Tuesday. They met Sen. Warren et al. there, approx. ten people.",
+    "NATO--USA ABC„DEF“GHI A-'B ROCK-'N-ROLL A-'S 'TIS 'TWAS A–B CAN'T MORE'N D'YE IT'S--OK: YES, A:B NO,", "Say yes.,(Inc. then go. Take 1.; then 2.: ok. J.; x. 3., 4. no",
+    "P.S. one.\nThen more.", "```\n[1]\n```", "ABCǅ DEF", "*x y\n*\n* z\n*z", "½the cup, the½ cup: yes₂ _c c_ ½c", "c", "a\x1cB\x1dC",
+    "(Yes.)--then no. (Ok.)x went. 'A.' b. Well! ?No \" . ?Yes, no! \".) \n'Hm.'\nYes",
 ]
 ANY = [{}]
 AMOUNTS = [("at least", 1), ("less than", 3), ("at least", 3), ("less than", 12), ("at least", 20)]
@@ -120,35 +122,22 @@ TEXTS = {
 
 
 def cases(utils, util):
-    rng, rows, responses = random.Random(11), [], list(RESPONSES)
+    """Of every check, with all its arguments: a digit for each response, 1 if it is followed strictly, plus 2 if loosely."""
 
-    def record(id, kwargs, response):
+    def verdict(id, kwargs, response):
         row = utils.InputExample(key=0, instruction_id_list=[id], prompt="", kwargs=[kwargs])
-        verdicts = [test(row, responses[response]).follow_instruction_list[0] for test in (utils.test_instruction_following_strict, utils.test_instruction_following_loose)]
-        rows.append([id, kwargs, response, *map(int, verdicts)])
-        return tuple(verdicts)
+        strict, loose = (test(row, response).follow_instruction_list[0] for test in (utils.test_instruction_following_strict, utils.test_instruction_following_loose))
+        return strict + 2 * loose
 
-    # What is counted is recorded exactly: so many are enough, one more is too many.
-    count_words = lambda text: sum(word.isupper() for word in nltk.word_tokenize(text))
-    counted = [("length_constraints:number_sentences", "relation", "num_sentences", util.count_sentences), ("length_constraints:number_words", "relation", "num_words", util.count_words),
-               ("change_case:capital_word_frequency", "capital_relation", "capital_frequency", count_words)]
-    for i, text in enumerate(responses):
-        for id, relation, number, count in counted:
-            found = count(text)
-            for n in {max(found, 1), found + 1}:
-                record(id, {relation: "at least", number: n}, i)
+    verdicts = []
     for id, choices in arguments().items():
-        seen = {(s, l): 0 for s in (False, True) for l in (False, True)}
-        for kwargs in choices:
-            for i in rng.sample(range(len(responses)), len(responses)):
-                # Fewer of the commonest outcome.
-                before = len(rows)
-                outcome = record(id, kwargs, i)
-                seen[outcome] += 1
-                if seen[outcome] > 60 and outcome in ((False, False), (True, True)):
-                    rows[before:] = []
-        assert seen[False, False] and seen[True, True], (id, seen)
-    return {"responses": responses, "cases": rows}
+        found = [[id, kwargs, "".join(str(verdict(id, kwargs, response)) for response in RESPONSES)] for kwargs in choices]
+        seen = set("".join(digits for _, _, digits in found))
+        assert {"0", "3"} <= seen, (id, seen)
+        verdicts += found
+    counts = {"length_constraints:number_sentences": util.count_sentences, "length_constraints:number_words": util.count_words,
+              "change_case:capital_word_frequency": lambda text: sum(word.isupper() for word in nltk.word_tokenize(text))}
+    return {"responses": RESPONSES, "verdicts": verdicts, "counts": {id: [count(response) for response in RESPONSES] for id, count in counts.items()}}
 
 
 def languages(utils):

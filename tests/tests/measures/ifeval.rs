@@ -1,6 +1,6 @@
 //! IFEval's checks against lm-evaluation-harness' verdicts (`tests/interop/ifeval.py`), and what is refused.
 
-use super::{items, number, recorded, text, texts};
+use super::{items, number, numbers, recorded, text, texts};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use wgpu_sft::Error;
@@ -18,30 +18,60 @@ fn verdict(id: &str, kwargs: &Value, response: &str) -> Verdict {
 fn verdicts_are_the_harness() {
     let recorded = recorded("ifeval");
     let responses = texts(&recorded["responses"]);
-    let mut outcomes: BTreeMap<&str, BTreeSet<[bool; 2]>> = BTreeMap::new();
+    let mut outcomes: BTreeMap<&str, BTreeSet<char>> = BTreeMap::new();
     let mut wrong = Vec::new();
-    for case in items(&recorded["cases"]) {
-        let (id, response) = (text(&case[0]), &responses[number(&case[2]) as usize]);
-        let ours = verdict(id, &case[1], response);
-        let theirs = [number(&case[3]) == 1.0, number(&case[4]) == 1.0];
-        if [ours.strict[0], ours.loose[0]] != theirs {
-            wrong.push(format!("{id} {}, not {theirs:?}: {response:?}", case[1]));
+    for row in items(&recorded["verdicts"]) {
+        let (id, digits) = (text(&row[0]), text(&row[2]));
+        let instruction = one(id, &row[1]).unwrap();
+        assert_eq!(digits.len(), responses.len());
+        for (response, digit) in responses.iter().zip(digits.chars()) {
+            let ours = check(&instruction, response);
+            if Some(u32::from(ours.strict[0]) + 2 * u32::from(ours.loose[0])) != digit.to_digit(4) {
+                wrong.push(format!("{id} {}, not {digit}: {response:?}", row[1]));
+            }
         }
-        outcomes.entry(id).or_default().insert(theirs);
+        outcomes.entry(id).or_default().extend(digits.chars());
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     // Both outcomes of every check, but for those that ask for the language.
     assert_eq!(outcomes.len(), 22);
     for (id, seen) in &outcomes {
         assert!(
-            CHECKS.contains(id) && seen.contains(&[true; 2]) && seen.contains(&[false; 2]),
+            CHECKS.contains(id) && seen.contains(&'0') && seen.contains(&'3'),
             "{id}: {seen:?}"
         );
     }
     assert!(
-        outcomes.values().filter(|seen| seen.contains(&[false, true])).count() > 10,
+        outcomes.values().filter(|seen| seen.contains(&'2')).count() > 10,
         "loose differs from strict"
     );
+}
+
+#[test]
+fn sentences_words_and_capitals_are_counted_as_nltk_counts() {
+    let recorded = recorded("ifeval");
+    let responses = texts(&recorded["responses"]);
+    for (id, relation, number_of) in [
+        ("length_constraints:number_sentences", "relation", "num_sentences"),
+        ("length_constraints:number_words", "relation", "num_words"),
+        (
+            "change_case:capital_word_frequency",
+            "capital_relation",
+            "capital_frequency",
+        ),
+    ] {
+        for (response, count) in responses.iter().zip(numbers(&recorded["counts"][id])) {
+            if response.trim().is_empty() {
+                continue; // follows nothing
+            }
+            let at_least = |n: f64| verdict(id, &json!({relation: "at least", number_of: n}), response).strict[0];
+            assert!(
+                count == 0.0 || at_least(count),
+                "{id}: fewer than {count} in {response:?}"
+            );
+            assert!(!at_least(count + 1.0), "{id}: more than {count} in {response:?}");
+        }
+    }
 }
 
 #[test]

@@ -138,11 +138,7 @@ fn first_word(response: &str, paragraphs: usize, nth: usize, word: &str) -> bool
     let parts: Vec<&str> = response.split("\n\n").map(strip).collect();
     let filled = parts.iter().filter(|part| !part.is_empty()).count();
     // An empty part counts in the numbering, but not in the number.
-    let Some(first) = parts
-        .get(nth - 1)
-        .filter(|_| nth <= filled)
-        .and_then(|part| split(part).next())
-    else {
+    let Some(first) = parts.get(nth - 1).and_then(|part| split(part).next()) else {
         return false;
     };
     let first = first.trim_start_matches('\'').trim_start_matches('"');

@@ -7,7 +7,7 @@
 //!   NLTK's learnt ones.
 //! - `language:response_language`, `change_case:english_capital` and `change_case:english_lowercase` guess languages with whatlang instead of
 //!   langdetect; texts of a few words are guessed otherwise by either. Swahili cannot be told and is refused.
-//! - `keywords:forbidden_words` counts a combining mark to its word.
+//! - A `keywords:forbidden_words` that is more than a word ends where Unicode, not Python, sees a word end.
 //! - Where a row leaves out what a check needs, or gives what it cannot use, the harness draws something at random; here the row is refused.
 //!   One exception: a letter to count that is no letter, as in some rows of IFEval, is counted.
 

@@ -7,7 +7,7 @@ use whatlang::Lang;
 use super::CHECKS;
 use super::checks::{Amount, Check};
 use super::language::by_code;
-use crate::eval::text::strip;
+use crate::eval::text::{WORDS, strip};
 use crate::{Error, Result};
 
 /// The check with this name and these arguments.
@@ -38,6 +38,15 @@ fn is_given(value: &Value) -> bool {
     }
 }
 
+/// A pattern between word boundaries; where it is a plain word, Python's, to which digits of any kind are letters, and combining marks not.
+fn whole(word: &str) -> String {
+    if WORDS.find(word).is_some_and(|found| found.as_str() == word) {
+        format!(r"(?:^|[^\p{{L}}\p{{N}}_]){word}(?:$|[^\p{{L}}\p{{N}}_])")
+    } else {
+        format!(r"\b{word}\b")
+    }
+}
+
 /// Arguments that have not been taken yet.
 struct Given<'a> {
     id: &'a str,
@@ -55,9 +64,7 @@ impl<'a> Given<'a> {
                     self.amount("relation", "frequency")?,
                 )
             }
-            "keywords:forbidden_words" => {
-                Check::ForbiddenWords(self.patterns("forbidden_words", |word| format!(r"\b{word}\b"))?)
-            }
+            "keywords:forbidden_words" => Check::ForbiddenWords(self.patterns("forbidden_words", whole)?),
             "keywords:letter_frequency" => {
                 let letter = self.text("letter")?.to_lowercase();
                 let mut letters = letter.chars();

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::punkt::sentences;
+use crate::eval::text;
 
 type Rules = LazyLock<Vec<(Regex, &'static str)>>;
 
@@ -55,8 +56,6 @@ static REST: Rules = LazyLock::new(|| {
         (r"(?i)\b(lem)(me)\b", " $1 $2 "),
         (r"(?i)\b(more)('n)\b", " $1 $2 "),
         (r"(?i)\b(wan)(na)(\s)", " $1 $2 $3"),
-        (r"(?i) ('t)(is)\b", " $1 $2 "),
-        (r"(?i) ('t)(was)\b", " $1 $2 "),
     ])
 });
 
@@ -89,7 +88,7 @@ pub(super) fn words(text: &str) -> Vec<String> {
     for sentence in sentences(text) {
         let opened = replace_all(&OPENING, sentence.to_string());
         let split = replace_all(&REST, open_single_quotes(&opened));
-        words.extend(split.split_whitespace().map(str::to_string));
+        words.extend(text::split(&split).map(str::to_string));
     }
     words
 }
