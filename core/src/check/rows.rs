@@ -406,11 +406,8 @@ pub(super) async fn argmax<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
         x[(n - 1) * width..].fill(-1e30);
         let mut padded = spread(&x, place);
         // What is behind a row's end counts for nothing.
-        for (at, v) in padded.iter_mut().enumerate() {
-            if at % place.stride as usize >= width {
-                *v = 100.0;
-            }
-        }
+        let rows = padded.chunks_mut(place.stride as usize);
+        rows.for_each(|row| row[width..].fill(100.0));
         let (x_padded, y) = (bench.upload(&padded), bench.nan(n));
         bench
             .run(tokens(n), Scalars::default(), |plan| {

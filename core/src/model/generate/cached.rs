@@ -12,8 +12,8 @@ use crate::{Error, Result};
 /// Tokens of prompts that are read at a time, of one sequence and of several.
 const PREFILL: [u32; 2] = [128, 512];
 
-/// Where sizes of products decide in which order numbers are added, prompts are read as if so many tokens were, and answers token
-/// by token, whatever the slots: an answer then has the same bits everywhere.
+/// Rows as for which products over prompts are cut, and products over picked tokens: with the same cuts whatever the slots, an
+/// answer has the same bits everywhere.
 const PROMPT_ROWS: u32 = PREFILL[1];
 /// See [`PROMPT_ROWS`].
 const NEXT_ROWS: u32 = 1;
