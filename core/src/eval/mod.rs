@@ -1,5 +1,8 @@
 //! Loss, perplexity and token accuracy on rows that are not trained on.
 
+pub mod compare;
+pub mod stats;
+
 use crate::Result;
 use crate::data::{Examples, micro_batches};
 use crate::gpu::{Plan, PlanBuilder, Scalars, Storage, Tensor};
