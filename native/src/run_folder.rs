@@ -11,16 +11,24 @@ use wgpu_sft::Error;
 use wgpu_sft::train::checkpoint::{FileDigest, State};
 
 use crate::model_files::map;
+use crate::report::Events;
 use crate::tensor_file::{sync_folder, write_synced};
 
 const METRICS: &str = "metrics.jsonl";
+const SAMPLES: &str = "samples.jsonl";
 const STATE: &str = "state.json";
 /// A checkpoint that is being written, or that is being removed.
 const UNFINISHED: &str = ".unfinished-";
 
 /// What a run leaves in its folder beside checkpoints.
-const RESULTS: [&str; 4] = [
+const RESULTS: [&str; 10] = [
     METRICS,
+    SAMPLES,
+    "run.json",
+    "report.html",
+    "curves.svg",
+    "compare.json",
+    "compare.html",
     "adapter_config.json",
     "adapter_model.safetensors",
     "model.safetensors",
@@ -57,6 +65,7 @@ impl RunFolder {
             if RESULTS.contains(&name.as_str())
                 || shard
                 || name == "model.safetensors.index.json"
+                || Events::is_ours(&name)
                 || step_of(&name).is_some()
                 || name.starts_with(UNFINISHED)
             {
@@ -94,7 +103,7 @@ impl RunFolder {
     }
 
     /// Open a folder to go on in it: what was not finished goes, and so do checkpoints of steps past `step`, which are about to be made
-    /// again, and the log's lines past it.
+    /// again, and the logs' lines past it.
     pub fn go_on(&self, step: u64) -> Result<()> {
         fs::create_dir_all(&self.folder).with_context(|| self.folder.display().to_string())?;
         for path in self.leftovers()? {
@@ -103,13 +112,15 @@ impl RunFolder {
                 fs::remove_dir_all(&path).with_context(|| path.display().to_string())?;
             }
         }
-        let metrics = self.folder.join(METRICS);
-        let text = match fs::read_to_string(&metrics) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(e).with_context(|| metrics.display().to_string()),
-        };
-        crate::tensor_file::replace(&metrics, cut_back(&text, step).as_bytes())
+        for log in [METRICS, SAMPLES].map(|name| self.folder.join(name)) {
+            let text = match fs::read_to_string(&log) {
+                Ok(text) => text,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(e).with_context(|| log.display().to_string()),
+            };
+            crate::tensor_file::replace(&log, cut_back(&text, step).as_bytes())?;
+        }
+        Ok(())
     }
 
     /// The newest checkpoint that is complete.
@@ -164,13 +175,14 @@ impl RunFolder {
         Ok(path)
     }
 
-    /// The log, to be added to.
-    pub fn metrics(&self) -> Result<Metrics> {
+    /// The log, to be added to after `done` steps; for TensorBoard, too, if that is wanted.
+    pub fn metrics(&self, done: u64, tensorboard: bool) -> Result<Metrics> {
         let path = self.folder.join(METRICS);
         let file = OpenOptions::new().create(true).append(true).open(&path);
         Ok(Metrics {
             file: file.with_context(|| path.display().to_string())?,
             path,
+            events: tensorboard.then(|| Events::create(&self.folder, done)).transpose()?,
         })
     }
 }
@@ -196,11 +208,15 @@ fn cut_back(text: &str, step: u64) -> String {
 pub struct Metrics {
     file: File,
     path: PathBuf,
+    events: Option<Events>,
 }
 
 impl Metrics {
     /// Add a line.
     pub fn write(&mut self, json: &Value) -> Result<()> {
+        if let Some(events) = &mut self.events {
+            events.write(json)?;
+        }
         // One call a line: a crash leaves whole lines, or one without its end.
         self.file
             .write_all(format!("{json}\n").as_bytes())

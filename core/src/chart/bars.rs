@@ -60,7 +60,12 @@ impl BarChart {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let mut top = 28.0;
-        let entries: Vec<_> = self.legend.iter().enumerate().map(|(i, name)| (name.as_str(), i, false)).collect();
+        let entries: Vec<_> = self
+            .legend
+            .iter()
+            .enumerate()
+            .map(|(i, name)| (name.as_str(), i, false))
+            .collect();
         // The legend's height decides the whole's, which comes first in the text.
         let mut key = String::new();
         top += legend(&mut key, &entries, self.width, top - 4.0)?;
@@ -164,12 +169,21 @@ fn axis(out: &mut String, scale: &Scale, (from, to): (f64, f64), (top, bottom): 
     writeln!(out, "<g class=\"grid\" stroke=\"{LINE}\">")?;
     for tick in scale.ticks() {
         let x = scale.place(tick, from, to);
-        writeln!(out, "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{bottom:.1}\"/>", top + 2.0)?;
+        writeln!(
+            out,
+            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{bottom:.1}\"/>",
+            top + 2.0
+        )?;
     }
     writeln!(out, "</g>\n<g fill=\"{QUIET}\" text-anchor=\"middle\">")?;
     for tick in scale.ticks() {
         let x = scale.place(tick, from, to);
-        writeln!(out, "<text x=\"{x:.1}\" y=\"{:.1}\">{}</text>", bottom + 17.0, scale.label(tick))?;
+        writeln!(
+            out,
+            "<text x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
+            bottom + 17.0,
+            scale.label(tick)
+        )?;
     }
     out.push_str("</g>\n");
     Ok(())

@@ -127,16 +127,26 @@ impl LineChart {
     }
 
     fn axes(&self, out: &mut String, area: &Area) -> std::fmt::Result {
-        let Area { left, right, bottom, .. } = *area;
+        let Area {
+            left, right, bottom, ..
+        } = *area;
         writeln!(out, "<g class=\"grid\" stroke=\"{LINE}\">")?;
         for tick in area.y.ticks() {
             let y = area.y.place(tick, area.bottom, area.top);
-            writeln!(out, "<line x1=\"{left:.1}\" x2=\"{right:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>")?;
+            writeln!(
+                out,
+                "<line x1=\"{left:.1}\" x2=\"{right:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
+            )?;
         }
         writeln!(out, "</g>\n<g fill=\"{QUIET}\" text-anchor=\"end\">")?;
         for tick in area.y.ticks() {
             let y = area.y.place(tick, area.bottom, area.top) + 4.5;
-            writeln!(out, "<text x=\"{:.1}\" y=\"{y:.1}\">{}</text>", left - 7.0, area.y.label(tick))?;
+            writeln!(
+                out,
+                "<text x=\"{:.1}\" y=\"{y:.1}\">{}</text>",
+                left - 7.0,
+                area.y.label(tick)
+            )?;
         }
         writeln!(out, "</g>\n<g fill=\"{QUIET}\" text-anchor=\"middle\">")?;
         for tick in area.x.ticks() {
@@ -146,7 +156,11 @@ impl LineChart {
             let over = x + CHARACTER * label.chars().count() as f64 / 2.0 - (right + 12.0);
             let anchor = if over > 0.0 { " text-anchor=\"end\"" } else { "" };
             let x = if over > 0.0 { right + 12.0 } else { x };
-            writeln!(out, "<text x=\"{x:.1}\" y=\"{:.1}\"{anchor}>{label}</text>", bottom + ROW)?;
+            writeln!(
+                out,
+                "<text x=\"{x:.1}\" y=\"{:.1}\"{anchor}>{label}</text>",
+                bottom + ROW
+            )?;
         }
         writeln!(
             out,
@@ -159,7 +173,11 @@ impl LineChart {
     /// What the lines show, in words.
     fn description(&self) -> String {
         let mut words = Vec::new();
-        for series in self.series.iter().filter(|series| series.mark != Mark::Faint || self.series.len() == 1) {
+        for series in self
+            .series
+            .iter()
+            .filter(|series| series.mark != Mark::Faint || self.series.len() == 1)
+        {
             let drawn = || series.drawn();
             let (Some(first), Some(last)) = (drawn().next(), drawn().last()) else {
                 continue;
@@ -181,7 +199,11 @@ impl LineChart {
                 highest.0,
             ));
         }
-        if words.is_empty() { "No numbers yet.".to_owned() } else { words.join(" ") }
+        if words.is_empty() {
+            "No numbers yet.".to_owned()
+        } else {
+            words.join(" ")
+        }
     }
 }
 
@@ -200,7 +222,11 @@ impl Series {
         let count = self.drawn().count();
         let dots = self.mark != Mark::Line && count <= MOST_DOTS;
         let lines = self.mark != Mark::Faint || !dots;
-        let faint = if self.mark == Mark::Faint { " opacity=\"0.45\"" } else { "" };
+        let faint = if self.mark == Mark::Faint {
+            " opacity=\"0.45\""
+        } else {
+            ""
+        };
         let width = if self.mark == Mark::Faint { 1.0 } else { 2.0 };
         writeln!(
             out,

@@ -49,11 +49,20 @@ fn fitting(of: &str, width: f64) -> String {
 /// The attributes of what is drawn in a series' colour: `stroke` of lines, `fill` of areas.
 fn coloured(how: &str, series: usize) -> String {
     let series = series % COLOURS.len();
-    format!("class=\"{how} c{series}\" color=\"{}\" {how}=\"currentColor\"", COLOURS[series])
+    format!(
+        "class=\"{how} c{series}\" color=\"{}\" {how}=\"currentColor\"",
+        COLOURS[series]
+    )
 }
 
 /// The beginning of a chart: its element, what it says to who does not see it, a group, the heading in it.
-fn open(out: &mut String, (width, height): (f64, f64), title: &str, description: &str, alone: bool) -> std::fmt::Result {
+fn open(
+    out: &mut String,
+    (width, height): (f64, f64),
+    title: &str,
+    description: &str,
+    alone: bool,
+) -> std::fmt::Result {
     write!(
         out,
         "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" \
@@ -62,11 +71,19 @@ fn open(out: &mut String, (width, height): (f64, f64), title: &str, description:
     if alone {
         write!(out, " width=\"{width:.0}\" height=\"{height:.0}\"")?;
     }
-    write!(out, ">\n<title>{}</title>\n<desc>{}</desc>\n", text(title), text(description))?;
+    write!(
+        out,
+        ">\n<title>{}</title>\n<desc>{}</desc>\n",
+        text(title),
+        text(description)
+    )?;
     // A file has no page around it.
     let edge = if alone { EDGE } else { 0.0 };
     if alone {
-        writeln!(out, "<rect width=\"{width:.0}\" height=\"{height:.0}\" fill=\"#ffffff\"/>")?;
+        writeln!(
+            out,
+            "<rect width=\"{width:.0}\" height=\"{height:.0}\" fill=\"#ffffff\"/>"
+        )?;
     }
     writeln!(out, "<g transform=\"translate({edge} {edge})\">")?;
     let shown = fitting(title, width - 2.0 * edge - 8.0);

@@ -109,7 +109,9 @@ fn decimals(value: f64, step: f64) -> String {
 /// The least of 1, 2 and 5 times a power of ten that is no less.
 fn round_up(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
-    let times = [1.0, 2.0, 5.0].into_iter().find(|times| times * power >= least * (1.0 - 1e-9));
+    let times = [1.0, 2.0, 5.0]
+        .into_iter()
+        .find(|times| times * power >= least * (1.0 - 1e-9));
     times.unwrap_or(10.0) * power
 }
 

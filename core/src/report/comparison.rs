@@ -27,9 +27,15 @@ pub(super) fn write(page: &mut String, comparison: &Comparison) -> Result {
         (false, "What should get better"),
         (true, "What must not get worse: forgetting"),
     ];
-    let both = kinds.iter().all(|(kind, _)| comparison.suites.iter().any(|suite| suite.forgetting == *kind));
+    let both = kinds
+        .iter()
+        .all(|(kind, _)| comparison.suites.iter().any(|suite| suite.forgetting == *kind));
     for (forgetting, title) in kinds {
-        let suites: Vec<&SuiteComparison> = comparison.suites.iter().filter(|s| s.forgetting == forgetting).collect();
+        let suites: Vec<&SuiteComparison> = comparison
+            .suites
+            .iter()
+            .filter(|s| s.forgetting == forgetting)
+            .collect();
         if suites.is_empty() {
             continue;
         }
@@ -38,7 +44,11 @@ pub(super) fn write(page: &mut String, comparison: &Comparison) -> Result {
         }
         open_table(page, "suite")?;
         for suite in &suites {
-            let direction = if suite.higher_is_better { "more is better" } else { "less is better" };
+            let direction = if suite.higher_is_better {
+                "more is better"
+            } else {
+                "less is better"
+            };
             let about = format!("{}, {direction}", suite.measure);
             write_row(page, &suite.name, Some(&about), &suite.all, suite.higher_is_better)?;
         }
@@ -108,7 +118,12 @@ fn write_wins(page: &mut String, of: &Difference) -> Result {
         return Ok(());
     }
     let share = |n: u64| 100.0 * n as f64 / all as f64;
-    let words = format!("{} better, {} worse, {} alike", grouped(of.wins), grouped(of.losses), grouped(of.ties));
+    let words = format!(
+        "{} better, {} worse, {} alike",
+        grouped(of.wins),
+        grouped(of.losses),
+        grouped(of.ties)
+    );
     write!(
         page,
         "<span class=\"wins\" role=\"img\" aria-label=\"{words}\"><i class=\"good\" style=\"width:{:.2}%\"></i>\
@@ -122,9 +137,16 @@ fn write_suite(page: &mut String, suite: &SuiteComparison) -> Result {
     if suite.tasks.is_empty() && suite.examples.is_empty() {
         return Ok(());
     }
-    let badge = if suite.forgetting { " <span class=\"badge\">forgetting</span>" } else { "" };
+    let badge = if suite.forgetting {
+        " <span class=\"badge\">forgetting</span>"
+    } else {
+        ""
+    };
     writeln!(page, "<section class=\"suite\"><h3>{}{badge}</h3>", name(&suite.name))?;
-    let signature = suite.signature.as_deref().map(|signature| format!(" · <code>{}</code>", name(signature)));
+    let signature = suite
+        .signature
+        .as_deref()
+        .map(|signature| format!(" · <code>{}</code>", name(signature)));
     writeln!(
         page,
         "<p class=\"quiet\">{} · {}{}</p>",
@@ -180,10 +202,20 @@ fn tasks(suite: &SuiteComparison) -> BarChart {
 
 fn write_example(page: &mut String, example: &SideBySide) -> Result {
     let task = example.task.as_deref().filter(|task| !task.is_empty());
-    let badge = task.map_or(String::new(), |task| format!("<span class=\"badge\">{}</span> ", name(task)));
-    writeln!(page, "<article class=\"example\"><p class=\"text\">{badge}{}</p>", clipped(&example.prompt))?;
+    let badge = task.map_or(String::new(), |task| {
+        format!("<span class=\"badge\">{}</span> ", name(task))
+    });
+    writeln!(
+        page,
+        "<article class=\"example\"><p class=\"text\">{badge}{}</p>",
+        clipped(&example.prompt)
+    )?;
     if !example.reference.is_empty() {
-        writeln!(page, "<p class=\"text quiet\"><small>wanted</small>{}</p>", clipped(&example.reference))?;
+        writeln!(
+            page,
+            "<p class=\"text quiet\"><small>wanted</small>{}</p>",
+            clipped(&example.reference)
+        )?;
     }
     page.push_str("<div class=\"answers\">");
     for (who, answer, score) in [
@@ -191,7 +223,11 @@ fn write_example(page: &mut String, example: &SideBySide) -> Result {
         ("tuned", &example.tuned, example.tuned_score),
     ] {
         let score = number(score);
-        write!(page, "<div><small>{who} · {score}</small><p class=\"text\">{}</p></div>", clipped(answer))?;
+        write!(
+            page,
+            "<div><small>{who} · {score}</small><p class=\"text\">{}</p></div>",
+            clipped(answer)
+        )?;
     }
     page.push_str("</div></article>\n");
     Ok(())

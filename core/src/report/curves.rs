@@ -73,13 +73,26 @@ pub(super) fn others(log: &Log) -> Vec<LineChart> {
     let one = |title: &str, key: &str, mark, colour| {
         let points = log.series(key);
         let name = title.to_owned();
-        let series = vec![Series { name, points, mark, colour }];
+        let series = vec![Series {
+            name,
+            points,
+            mark,
+            colour,
+        }];
         over_steps(title, series, COLUMN)
     };
     let mut charts = vec![
         one("Learning rate", "learning_rate", Mark::Line, 0),
-        over_steps("Gradient norm before clipping", both("gradient norm", log.series("grad_norm")), COLUMN),
-        over_steps("Tokens per second", both("tokens/s", log.series("tokens_per_second")), COLUMN),
+        over_steps(
+            "Gradient norm before clipping",
+            both("gradient norm", log.series("grad_norm")),
+            COLUMN,
+        ),
+        over_steps(
+            "Tokens per second",
+            both("tokens/s", log.series("tokens_per_second")),
+            COLUMN,
+        ),
         one("Held-out token accuracy", "eval_token_accuracy", Mark::Dotted, 1),
     ];
     let mut suites: Vec<&str> = Vec::new();
@@ -88,8 +101,17 @@ pub(super) fn others(log: &Log) -> Vec<LineChart> {
             suites.push(key);
         }
     }
-    charts.extend(suites.into_iter().map(|key| one(&key["eval_".len()..], key, Mark::Dotted, 1)));
-    charts.retain(|chart| chart.series.iter().any(|series| series.points.iter().any(|point| point.1.is_finite())));
+    charts.extend(
+        suites
+            .into_iter()
+            .map(|key| one(&key["eval_".len()..], key, Mark::Dotted, 1)),
+    );
+    charts.retain(|chart| {
+        chart
+            .series
+            .iter()
+            .any(|series| series.points.iter().any(|point| point.1.is_finite()))
+    });
     charts
 }
 

@@ -40,14 +40,26 @@ fn write_files(page: &mut String, title: &str, files: &[FileSummary]) -> Result 
         return Ok(());
     }
     writeln!(page, "<h3>{title}</h3>")?;
-    let columns = ["file", "rows", "kept", "dropped", "unusable", "too long", "examples", "tokens", "targets", "longest"];
+    let columns = [
+        "file", "rows", "kept", "dropped", "unusable", "too long", "examples", "tokens", "targets", "longest",
+    ];
     let row = |file: &FileSummary| {
         let weight = match file.weight {
             1.0 => String::new(),
             weight => format!("<small>{weight} times an epoch</small>"),
         };
         let dropped = file.rows.saturating_sub(file.kept + file.bad);
-        let numbers = [file.rows, file.kept, dropped, file.bad, file.overlong, file.examples, file.tokens, file.targets, file.longest];
+        let numbers = [
+            file.rows,
+            file.kept,
+            dropped,
+            file.bad,
+            file.overlong,
+            file.examples,
+            file.tokens,
+            file.targets,
+            file.longest,
+        ];
         let first = format!("<code>{}</code>{weight}", name(&file.name));
         (first, numbers.map(grouped).to_vec())
     };
@@ -56,10 +68,19 @@ fn write_files(page: &mut String, title: &str, files: &[FileSummary]) -> Result 
 
 fn write_tasks(page: &mut String, tasks: &[TaskSummary]) -> Result {
     writeln!(page, "<h3>Tasks</h3>")?;
-    let columns = ["task", "examples", "in an epoch", "tokens", "targets", "share of targets"];
+    let columns = [
+        "task",
+        "examples",
+        "in an epoch",
+        "tokens",
+        "targets",
+        "share of targets",
+    ];
     let all: u64 = tasks.iter().map(|task| task.targets).sum();
     let row = |task: &TaskSummary| {
-        let mut cells: Vec<String> = [task.examples, task.per_epoch, task.tokens, task.targets].map(grouped).to_vec();
+        let mut cells: Vec<String> = [task.examples, task.per_epoch, task.tokens, task.targets]
+            .map(grouped)
+            .to_vec();
         let share = 100.0 * task.targets as f64 / all.max(1) as f64;
         cells.push(format!("{share:.1} %"));
         let first = match task.name.as_str() {
@@ -95,7 +116,9 @@ pub(super) fn write_run(page: &mut String, run: &Run) -> Result {
             Some(to) => format!("{} to {to}", session.from_step),
             None => format!("from {}", session.from_step),
         };
-        let took = session.ended.map(|ended| words::duration(ended.saturating_sub(session.started)));
+        let took = session
+            .ended
+            .map(|ended| words::duration(ended.saturating_sub(session.started)));
         let facts = [
             ("device", format!("{} ({})", device.name, device.backend)),
             ("driver", device.driver.clone()),
@@ -121,7 +144,10 @@ pub(super) fn write_run(page: &mut String, run: &Run) -> Result {
         &[
             ("model", run.model.clone()),
             ("weights", grouped(run.parameters)),
-            ("trained", format!("{} ({trained:.2} %)", grouped(run.trained_parameters))),
+            (
+                "trained",
+                format!("{} ({trained:.2} %)", grouped(run.trained_parameters)),
+            ),
             ("seed", setting("seed")),
             ("rows' hash", run.hashes.data.clone()),
             ("model's hash", run.hashes.model.clone()),
@@ -130,7 +156,12 @@ pub(super) fn write_run(page: &mut String, run: &Run) -> Result {
     )?;
     page.push_str("<h3>All settings</h3>\n<div class=\"settings\">");
     for (key, value) in &run.settings {
-        write!(page, "<div><code>{}</code> <b>{}</b></div>", name(key), name(&plain(value)))?;
+        write!(
+            page,
+            "<div><code>{}</code> <b>{}</b></div>",
+            name(key),
+            name(&plain(value))
+        )?;
     }
     page.push_str("</div>\n");
     Ok(())

@@ -55,9 +55,7 @@ fn json_lines<T: for<'de> Deserialize<'de>>(name: &str, text: &str) -> Result<Ve
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let lines = whole.enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
-        .map(|(i, line)| {
-            serde_json::from_str(line).map_err(|e| Error::data(format!("{name}: line {}: {e}", i + 1)))
-        })
+        .map(|(i, line)| serde_json::from_str(line).map_err(|e| Error::data(format!("{name}: line {}: {e}", i + 1))))
         .collect()
 }
 
@@ -80,7 +78,10 @@ impl Log {
         let lines: Vec<Line> = json_lines("metrics.jsonl", text)?;
         let numbers = |line: Line| {
             let rest = line.rest.into_iter();
-            (line.step, rest.filter_map(|(key, value)| Some((key, number(value)?))).collect())
+            (
+                line.step,
+                rest.filter_map(|(key, value)| Some((key, number(value)?))).collect(),
+            )
         };
         Ok(Self {
             lines: lines.into_iter().map(numbers).collect(),

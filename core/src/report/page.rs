@@ -75,7 +75,12 @@ impl Report {
     fn write(&self, page: &mut String) -> std::fmt::Result {
         let run = &self.run;
         // Of a path, its last part is the name.
-        let model = run.model.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or(&run.model);
+        let model = run
+            .model
+            .trim_end_matches(['/', '\\'])
+            .rsplit(['/', '\\'])
+            .next()
+            .unwrap_or(&run.model);
         head(page, &format!("Training {model}"))?;
         let (class, state) = self.state();
         writeln!(
@@ -102,7 +107,9 @@ impl Report {
         }
         page.push_str("<h2>The run</h2>\n");
         facts::write_run(page, run)?;
-        page.push_str("<footer>Made by wgpu-sft train, from run.json and metrics.jsonl.</footer>\n</main>\n</body>\n</html>\n");
+        page.push_str(
+            "<footer>Made by wgpu-sft train, from run.json and metrics.jsonl.</footer>\n</main>\n</body>\n</html>\n",
+        );
         Ok(())
     }
 
@@ -139,21 +146,34 @@ impl Report {
             }
         }
         if let Some(accuracy) = log.last("eval_token_accuracy") {
-            tile(format!("{:.1} %", 100.0 * accuracy), "held-out token accuracy".to_owned())?;
+            tile(
+                format!("{:.1} %", 100.0 * accuracy),
+                "held-out token accuracy".to_owned(),
+            )?;
         }
         let steps = self.steps();
         let epochs = steps as f64 / run.steps_per_epoch.max(1) as f64;
-        tile(grouped(steps), format!("steps of {}, {epochs:.2} epochs", grouped(run.total_steps)))?;
+        tile(
+            grouped(steps),
+            format!("steps of {}, {epochs:.2} epochs", grouped(run.total_steps)),
+        )?;
         if let Some(tokens) = log.last("tokens") {
             tile(grouped(tokens as u64), "tokens".to_owned())?;
         }
-        let mut speeds: Vec<f64> = log.series("tokens_per_second").into_iter().map(|point| point.1).collect();
+        let mut speeds: Vec<f64> = log
+            .series("tokens_per_second")
+            .into_iter()
+            .map(|point| point.1)
+            .collect();
         speeds.retain(|speed| speed.is_finite());
         speeds.sort_by(f64::total_cmp);
         if let Some(speed) = speeds.get(speeds.len() / 2) {
             tile(number(*speed), "tokens/s, median".to_owned())?;
         }
-        let took = run.sessions.iter().filter_map(|s| Some(s.ended?.saturating_sub(s.started)));
+        let took = run
+            .sessions
+            .iter()
+            .filter_map(|s| Some(s.ended?.saturating_sub(s.started)));
         match took.sum() {
             0 => {}
             took => tile(words::duration(took), "in all".to_owned())?,
@@ -183,7 +203,11 @@ impl Report {
 
     fn write_memory(&self, page: &mut String) -> std::fmt::Result {
         let memory = &self.run.memory;
-        let recomputed = if memory.recompute { "; activations are computed twice" } else { "" };
+        let recomputed = if memory.recompute {
+            "; activations are computed twice"
+        } else {
+            ""
+        };
         writeln!(
             page,
             "<h2>Memory</h2>\n<p class=\"quiet\">{} tokens at once; matrices that are not trained are stored in {}{recomputed}.</p>\n\
@@ -206,7 +230,11 @@ fn write_samples(page: &mut String, samples: &[Sample]) -> std::fmt::Result {
     }
     for prompt in prompts {
         let of: Vec<&Sample> = samples.iter().filter(|sample| sample.prompt == prompt).collect();
-        writeln!(page, "<article class=\"example\"><p class=\"text\">{}</p>", clipped(prompt))?;
+        writeln!(
+            page,
+            "<article class=\"example\"><p class=\"text\">{}</p>",
+            clipped(prompt)
+        )?;
         if let Some(first) = of.first().filter(|sample| !sample.reference.is_empty()) {
             let wanted = clipped(&first.reference);
             writeln!(page, "<p class=\"text quiet\"><small>wanted</small>{wanted}</p>")?;
@@ -214,8 +242,16 @@ fn write_samples(page: &mut String, samples: &[Sample]) -> std::fmt::Result {
         page.push_str("<ol class=\"steps\">\n");
         for same in of.chunk_by(|a, b| a.answer == b.answer) {
             let (from, to) = (same[0].step, same[same.len() - 1].step);
-            let steps = if from == to { format!("step {from}") } else { format!("steps {from} to {to}") };
-            writeln!(page, "<li><small>{steps}</small><p class=\"text\">{}</p></li>", clipped(&same[0].answer))?;
+            let steps = if from == to {
+                format!("step {from}")
+            } else {
+                format!("steps {from} to {to}")
+            };
+            writeln!(
+                page,
+                "<li><small>{steps}</small><p class=\"text\">{}</p></li>",
+                clipped(&same[0].answer)
+            )?;
         }
         page.push_str("</ol></article>\n");
     }

@@ -44,7 +44,12 @@ pub fn date(seconds: u64) -> String {
         }
         (day, month) = (day - days, month + 1);
     }
-    format!("{year}-{month:02}-{:02} {:02}:{:02} UTC", day + 1, minute / 60, minute % 60)
+    format!(
+        "{year}-{month:02}-{:02} {:02}:{:02} UTC",
+        day + 1,
+        minute / 60,
+        minute % 60
+    )
 }
 
 /// A command line as a POSIX shell reads it: words quoted where they must be, a long one with a flag a line.

@@ -14,7 +14,7 @@ use wgpu_sft::train::{StepMetrics, Trainer};
 use super::{Job, saving};
 use crate::progress::Progress;
 use crate::run_folder::{Checkpoint, Metrics};
-use crate::{Outcome, interrupt, is_closed_pipe};
+use crate::{Outcome, interrupt, is_closed_pipe, report};
 
 /// Tokens, and the token rows that were dispatched for them.
 #[derive(Clone, Copy, Default)]
@@ -64,7 +64,7 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
         since: [(Instant::now(), counters.tokens); 2],
         counters,
         packing: Packing::default(),
-        metrics: job.folder.metrics()?,
+        metrics: job.folder.metrics(done, job.settings.tensorboard()?)?,
         progress: Progress::steps(job.quiet(), done, job.total),
         closed: None,
     };
@@ -87,6 +87,7 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
         if finished < submitted {
             let step = block_on(trainer.metrics()).map_err(|error| explain(job, error))?;
             finished += 1;
+            job.done = finished;
             // From one step's end to the next one's, where nothing else was done in between.
             if let Some(begun) = begun.replace(Instant::now()) {
                 job.gpu.set_speed(step.work as f64 / begun.elapsed().as_secs_f64());
@@ -104,6 +105,7 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
         if saves_after(job, finished) || stop {
             log.metrics.sync()?;
             last = Some(saving::save(job, trainer, finished, &log.counters)?);
+            report::refresh(job.folder.path());
         }
         if stop && finished < job.total {
             let resume = format!(
