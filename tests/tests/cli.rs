@@ -4,6 +4,7 @@ mod data;
 mod killed;
 mod models;
 mod refused;
+mod reports;
 mod rows;
 mod runs;
 

@@ -26,7 +26,7 @@ const QUIET: &str = "#5f6670";
 const LINE: &str = "#e2e4e8";
 
 /// Width of a character and height of a line at the largest size that [`STYLE`] gives text.
-const CHARACTER: f64 = 8.2;
+const CHARACTER: f64 = 8.6;
 const ROW: f64 = 21.0;
 /// White around a chart in a file.
 const EDGE: f64 = 16.0;

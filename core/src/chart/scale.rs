@@ -89,14 +89,22 @@ impl Scale {
         }
         let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
         let power = largest.log10().floor();
-        match units.iter().find(|(unit, _)| largest >= 10.0 * unit) {
+        minus(match units.iter().find(|(unit, _)| largest >= 10.0 * unit) {
             _ if !(0.01..1e16).contains(&largest) => {
                 let unit = 10f64.powf(power);
                 format!("{}e{power}", decimals(tick / unit, self.step / unit))
             }
             Some((unit, name)) => format!("{}{name}", decimals(tick / unit, self.step / unit)),
             None => decimals(tick, self.step),
-        }
+        })
+    }
+}
+
+/// With the sign that is as wide as a plus.
+fn minus(text: String) -> String {
+    match text.strip_prefix('-') {
+        Some(size) => format!("−{size}"),
+        None => text,
     }
 }
 
@@ -118,7 +126,7 @@ fn round_up(least: f64) -> f64 {
 /// A number in about four digits, a dash for what is not finite.
 pub fn number(value: f64) -> String {
     let size = value.abs();
-    match size {
+    minus(match size {
         _ if !value.is_finite() => "–".to_owned(),
         0.0 => "0".to_owned(),
         _ if !(1e-3..1e6).contains(&size) => format!("{value:.2e}"),
@@ -127,5 +135,5 @@ pub fn number(value: f64) -> String {
             let places = (if power < 0.0 { 2.0 } else { 3.0 } - power).clamp(0.0, 5.0) as usize;
             format!("{value:.places$}")
         }
-    }
+    })
 }

@@ -28,9 +28,10 @@ pub fn tag(key: &str) -> String {
     }
 }
 
-/// `wall_time`, in seconds since 1970, and `step`.
+/// `wall_time`, in seconds since 1970, and `step`, which is left out where it is 0.
 fn event(wall_time: f64, step: u64) -> Vec<u8> {
-    [&[1 << 3 | 1][..], &wall_time.to_le_bytes(), &number(2, step)].concat()
+    let step = if step == 0 { Vec::new() } else { number(2, step) };
+    [&[1 << 3 | 1][..], &wall_time.to_le_bytes(), &step].concat()
 }
 
 /// A field that is a whole number.

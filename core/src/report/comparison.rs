@@ -49,7 +49,7 @@ pub(super) fn write(page: &mut String, comparison: &Comparison) -> Result {
             } else {
                 "less is better"
             };
-            let about = format!("{}, {direction}", suite.measure);
+            let about = format!("{}, {direction}", measure(suite));
             write_row(page, &suite.name, Some(&about), &suite.all, suite.higher_is_better)?;
         }
         page.push_str("</tbody></table>\n");
@@ -106,10 +106,13 @@ fn interval(of: &Estimate, number: impl Fn(f64) -> String) -> String {
 }
 
 fn signed(value: f64) -> String {
-    match number(value) {
-        text if value > 0.0 => format!("+{text}"),
-        text => text.replace('-', "−"),
-    }
+    let sign = if value > 0.0 { "+" } else { "" };
+    format!("{sign}{}", number(value))
+}
+
+/// What a suite measures, in words.
+fn measure(suite: &SuiteComparison) -> String {
+    suite.measure.replace('_', " ")
 }
 
 fn write_wins(page: &mut String, of: &Difference) -> Result {
@@ -151,7 +154,7 @@ fn write_suite(page: &mut String, suite: &SuiteComparison) -> Result {
         page,
         "<p class=\"quiet\">{} · {}{}</p>",
         name(&suite.kind),
-        name(&suite.measure),
+        name(&measure(suite)),
         signature.unwrap_or_default()
     )?;
     if !suite.tasks.is_empty() {
@@ -166,7 +169,7 @@ fn write_suite(page: &mut String, suite: &SuiteComparison) -> Result {
     for (i, example) in suite.examples.iter().enumerate() {
         if i == SHOWN {
             let more = suite.examples.len() - SHOWN;
-            writeln!(page, "<details><summary>{more} more answers</summary>")?;
+            writeln!(page, "<details><summary>{more} more</summary>")?;
         }
         write_example(page, example)?;
     }
@@ -192,7 +195,7 @@ fn tasks(suite: &SuiteComparison) -> BarChart {
     let all = [("all tasks", &suite.all)];
     let tasks = suite.tasks.iter().map(|(name, of)| (name.as_str(), of));
     BarChart {
-        title: format!("{}, with 95 % intervals", suite.measure),
+        title: format!("{}, with 95 % intervals", measure(suite)),
         legend: vec!["base".to_owned(), "tuned".to_owned()],
         groups: all.into_iter().chain(tasks).map(group).collect(),
         axis: true,

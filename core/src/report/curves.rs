@@ -13,20 +13,26 @@ const SMOOTHED_FROM: usize = 8;
 /// What evaluations say beside their loss and the measures of suites.
 const NO_SUITES: [&str; 4] = ["eval_loss", "eval_perplexity", "eval_token_accuracy", "eval_targets"];
 
-/// Exponential moving averages, weighted so that the first ones count as much as there are of them. A point that is not finite stays
-/// so, and weighs nothing.
+/// Means over as many points before each as after it: a twenty-fifth of all on either side, at most 100, fewer towards the ends. Such a
+/// line does not lag behind. A point that is not finite stays so, and weighs nothing.
 pub(super) fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let keep = 1.0 - 2.0 / (1.0 + (points.len() as f64 / 12.0).clamp(3.0, 100.0));
-    let (mut sum, mut weight) = (0.0, 0.0);
-    let mut smooth = |value: f64| {
-        if !value.is_finite() {
-            return f64::NAN;
+    let reach = (points.len() / 25).clamp(2, 100);
+    // Sums and numbers of what came before each point.
+    let mut before = vec![(0.0, 0u32)];
+    let (mut sum, mut count) = (0.0, 0);
+    for (_, y) in points.iter() {
+        if y.is_finite() {
+            (sum, count) = (sum + y, count + 1);
         }
-        sum = keep * sum + (1.0 - keep) * value;
-        weight = keep * weight + (1.0 - keep);
-        sum / weight
+        before.push((sum, count));
+    }
+    let mean = |i: usize| {
+        let reach = reach.min(i).min(points.len() - 1 - i);
+        let (low, high) = (before[i - reach], before[i + reach + 1]);
+        (high.0 - low.0) / f64::from(high.1 - low.1)
     };
-    points.iter().map(|(x, y)| (*x, smooth(*y))).collect()
+    let at = |(i, (x, y)): (usize, &(f64, f64))| (*x, if y.is_finite() { mean(i) } else { f64::NAN });
+    points.iter().enumerate().map(at).collect()
 }
 
 /// A series of the log with its smoothed line.
@@ -104,7 +110,7 @@ pub(super) fn others(log: &Log) -> Vec<LineChart> {
     charts.extend(
         suites
             .into_iter()
-            .map(|key| one(&key["eval_".len()..], key, Mark::Dotted, 1)),
+            .map(|key| one(&format!("Suite {}", &key["eval_".len()..]), key, Mark::Dotted, 1)),
     );
     charts.retain(|chart| {
         chart
