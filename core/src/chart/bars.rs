@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::scale::has_place;
-use super::{CHARACTER, INK, LINE, QUIET, ROW, Scale, coloured, fitting, legend, open, text};
+use super::{CHARACTER, DIGIT, INK, LINE, QUIET, ROW, Scale, coloured, fitting, legend, open, text};
 
 /// How thick a bar is, and how far from one to the next.
 const THICK: f64 = 14.0;
@@ -76,7 +76,7 @@ impl BarChart {
         out.push_str(&key);
 
         let widest = self.bars().map(|bar| bar.text.chars().count()).max().unwrap_or(0);
-        let right = (self.width - CHARACTER * widest as f64 - 10.0).max(0.3 * self.width);
+        let right = (self.width - DIGIT * widest as f64 - 10.0).max(0.3 * self.width);
         let ends = |bar: &Bar| {
             let (low, high) = bar.interval.unwrap_or((bar.value, bar.value));
             [bar.value, low, high]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::scale::has_place;
-use super::{CHARACTER, EDGE, LINE, QUIET, ROW, Scale, coloured, legend, number, open, text};
+use super::{CHARACTER, DIGIT, EDGE, LINE, QUIET, ROW, Scale, coloured, legend, number, open, text};
 
 /// More points than this are thinned out to it.
 const MOST_POINTS: usize = 800;
@@ -109,7 +109,7 @@ impl LineChart {
             let mut area = Area {
                 x: Scale::spanning(points().map(|point| point.0), 1),
                 y,
-                left: CHARACTER * widest.unwrap_or(0) as f64 + 10.0,
+                left: DIGIT * widest.unwrap_or(0) as f64 + 10.0,
                 right: inner - 12.0,
                 top: top + 6.0,
                 bottom,

@@ -25,8 +25,9 @@ const INK: &str = "#1c1e21";
 const QUIET: &str = "#5f6670";
 const LINE: &str = "#e2e4e8";
 
-/// Width of a character and height of a line at the largest size that [`STYLE`] gives text.
+/// Width of a character, width of a digit and height of a line at the largest size that [`STYLE`] gives text, in a wide font.
 const CHARACTER: f64 = 8.6;
+const DIGIT: f64 = 10.2;
 const ROW: f64 = 21.0;
 /// White around a chart in a file.
 const EDGE: f64 = 16.0;

@@ -124,7 +124,10 @@ impl Report {
     fn state(&self) -> (&'static str, String) {
         let (done, total) = (self.steps(), self.run.total_steps);
         match self.run.last().map(|session| session.outcome).unwrap_or_default() {
-            Outcome::Finished => ("good", format!("finished: {total} steps")),
+            Outcome::Finished => (
+                "good",
+                format!("finished: {total} step{}", if total == 1 { "" } else { "s" }),
+            ),
             Outcome::Interrupted => ("warning", format!("interrupted after step {done} of {total}")),
             Outcome::Diverged => ("error", format!("diverged after step {done} of {total}")),
             Outcome::Failed => ("error", format!("failed after step {done} of {total}")),

@@ -62,14 +62,7 @@ fn a_run_leaves_its_report() {
     bench.write("tasks.jsonl", &more);
     let arguments = [
         &EVALUATED[..],
-        &[
-            "--data",
-            "tasks.jsonl:2",
-            "--overlong",
-            "drop",
-            "--seed",
-            "7",
-        ],
+        &["--data", "tasks.jsonl:2", "--overlong", "drop", "--seed", "7"],
     ]
     .concat();
     bench.train("out", &arguments).fine();
