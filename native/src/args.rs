@@ -35,6 +35,8 @@ pub enum Command {
     Chat(ChatArgs),
     /// Fold an adapter into its base model
     Merge(MergeArgs),
+    /// Write the report of a run again, from what its folder holds
+    Report(ReportArgs),
     /// List adapters: their features, their limits, the kernels chosen for them
     Devices,
     /// Check every kernel against its reference on this device; exit code 1 if one is wrong
@@ -280,6 +282,13 @@ pub struct MergeArgs {
     /// Type of the weights: f32, f16 or bf16 [default: the base's; f16 if it is quantised]
     #[arg(long, value_name = "DTYPE")]
     pub save_dtype: Option<String>,
+}
+
+#[derive(ClapArgs)]
+pub struct ReportArgs {
+    /// The output folder of a run
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 #[derive(ClapArgs)]

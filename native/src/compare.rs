@@ -11,6 +11,7 @@ use crate::args::{DeviceArgs, RowArgs};
 use crate::eval::{self, SuiteArgs, Suites};
 use crate::model_files::ModelFiles;
 use crate::progress::line;
+use crate::tensor_file::replace;
 use crate::{Outcome, devices, interrupt};
 
 /// When a comparison fails.
@@ -134,6 +135,9 @@ pub fn run(args: CompareArgs) -> Result<Outcome> {
         args.samples
     };
     let comparison = Comparison::new((&base.name, &before), (&tuned.name, &after), shown)?;
+    if let Some(path) = &args.html {
+        replace(path, comparison.to_html().as_bytes())?;
+    }
     match args.json {
         true => line(&serde_json::to_string(&comparison)?)?,
         false => eval::comparison(&comparison, args.samples)?,

@@ -166,6 +166,9 @@ settings! {
     /// Type of a full model's weights: f32, f16 or bf16 [default: the source's; f16 if it is quantised]
     #[arg(long, value_name = "DTYPE", help_heading = "Output")]
     save_dtype: String,
+    /// What else to write the log for: none, tensorboard (event files in the output folder) or all [default: none]
+    #[arg(long, value_name = "TOOL", help_heading = "Output")]
+    report_to: String,
     /// No progress, only errors
     #[arg(long, num_args = 0, default_missing_value = "true", help_heading = "Output")]
     quiet: bool,
@@ -309,6 +312,7 @@ impl Settings {
             })?,
         };
         self.memory_limit()?;
+        self.tensorboard()?;
         config.validate()?;
         for (field, value) in [
             ("logging_steps", self.logging_steps),
@@ -329,6 +333,18 @@ impl Settings {
             parse_size(text).ok_or_else(|| Error::config("memory_limit", why()).into())
         };
         self.memory_limit.as_ref().map(parse).transpose()
+    }
+
+    /// Whether the log is written for TensorBoard, too.
+    pub fn tensorboard(&self) -> Result<bool> {
+        match self.report_to.as_deref() {
+            None | Some("none") => Ok(false),
+            Some("tensorboard" | "all") => Ok(true),
+            Some(other) => {
+                let why = format!("{other:?} is none of none, tensorboard, all");
+                Err(Error::config("report_to", why).into())
+            }
+        }
     }
 
     /// When activations are computed twice.
@@ -374,6 +390,7 @@ impl Settings {
             no_shuffle: Some(!config.shuffle),
             logging_steps: Some(self.logging_steps()),
             save_steps: Some(self.save_steps()),
+            report_to: Some(self.report_to.clone().unwrap_or_else(|| "none".to_owned())),
             recompute: Some(self.recompute.clone().unwrap_or_else(|| "auto".to_owned())),
             activations: Some(self.activations.clone().unwrap_or_else(|| "f32".to_owned())),
             quiet: Some(self.quiet.unwrap_or(false)),

@@ -19,6 +19,7 @@ mod model_files;
 mod model_folder;
 mod pipeline_cache;
 mod progress;
+mod report;
 mod rows;
 mod run_folder;
 mod tensor_file;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Merge(args) => merge::run(args),
+        Command::Report(args) => report::run(&args),
         Command::Devices => devices::run(),
         Command::Check(args) => check::run(args),
         Command::Data(command) => data::run(command),
@@ -73,13 +75,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Nothing is left to be told to if standard error is closed too.
             let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error));
-            let diverged = error.chain().any(|cause| {
-                matches!(
-                    cause.downcast_ref::<wgpu_sft::Error>(),
-                    Some(wgpu_sft::Error::Diverged { .. })
-                )
-            });
-            ExitCode::from(if diverged { 1 } else { 2 })
+            ExitCode::from(if is_divergence(&error) { 1 } else { 2 })
         }
     }
 }
@@ -93,8 +89,18 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// Whether a loss or gradient that is not finite ended a run.
+pub fn is_divergence(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(
+            cause.downcast_ref::<wgpu_sft::Error>(),
+            Some(wgpu_sft::Error::Diverged { .. })
+        )
+    })
+}
+
 /// An error and its causes on one line.
-fn one_line(error: &anyhow::Error) -> String {
+pub fn one_line(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use wgpu_sft::report::words;
+
+pub use words::bytes;
 
 /// Print a line to standard output; a closed pipe is an error like any other.
 pub fn line(text: &str) -> Result<()> {
@@ -108,28 +111,5 @@ impl Drop for Progress {
 
 /// `4 s`, `3 min 20 s`, `2 h 5 min`.
 pub fn duration(time: Duration) -> String {
-    let s = time.as_secs();
-    match s {
-        0..60 => format!("{s} s"),
-        60..3600 => format!("{} min {} s", s / 60, s % 60),
-        _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
-    }
-}
-
-/// `512 B`, `3.4 MiB`.
-pub fn bytes(n: u64) -> String {
-    let mut value = n as f64;
-    let mut unit = "B";
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = larger;
-    }
-    if unit == "B" {
-        format!("{n} B")
-    } else {
-        format!("{value:.1} {unit}")
-    }
+    words::duration(time.as_secs())
 }

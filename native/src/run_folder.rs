@@ -11,21 +11,25 @@ use wgpu_sft::Error;
 use wgpu_sft::train::checkpoint::{FileDigest, State};
 
 use crate::model_files::map;
+use crate::report::Events;
 use crate::tensor_file::{sync_folder, write_synced};
 
 const METRICS: &str = "metrics.jsonl";
+const SAMPLES: &str = "samples.jsonl";
 const STATE: &str = "state.json";
 /// A checkpoint that is being written, or that is being removed.
 const UNFINISHED: &str = ".unfinished-";
 
-const SAMPLES: &str = "samples.jsonl";
 const EVALUATIONS: &str = "evaluations";
 
 /// What a run leaves in its folder beside checkpoints.
-const RESULTS: [&str; 7] = [
+const RESULTS: [&str; 10] = [
     METRICS,
     SAMPLES,
     EVALUATIONS,
+    "run.json",
+    "report.html",
+    "curves.svg",
     "compare.json",
     "adapter_config.json",
     "adapter_model.safetensors",
@@ -63,6 +67,7 @@ impl RunFolder {
             if RESULTS.contains(&name.as_str())
                 || shard
                 || name == "model.safetensors.index.json"
+                || Events::is_ours(&name)
                 || step_of(&name).is_some()
                 || name.starts_with(UNFINISHED)
             {
@@ -100,7 +105,7 @@ impl RunFolder {
     }
 
     /// Open a folder to go on in it: what was not finished goes, and so do checkpoints of steps past `step`, which are about to be made
-    /// again, and the log's lines past it.
+    /// again, and the logs' lines past it.
     pub fn go_on(&self, step: u64) -> Result<()> {
         fs::create_dir_all(&self.folder).with_context(|| self.folder.display().to_string())?;
         for path in self.leftovers()? {
@@ -193,13 +198,14 @@ impl RunFolder {
         Ok(path)
     }
 
-    /// The log, to be added to.
-    pub fn metrics(&self) -> Result<Metrics> {
+    /// The log, to be added to after `done` steps; for TensorBoard, too, if that is wanted.
+    pub fn metrics(&self, done: u64, tensorboard: bool) -> Result<Metrics> {
         let path = self.folder.join(METRICS);
         let file = OpenOptions::new().create(true).append(true).open(&path);
         Ok(Metrics {
             file: file.with_context(|| path.display().to_string())?,
             path,
+            events: tensorboard.then(|| Events::create(&self.folder, done)).transpose()?,
         })
     }
 }
@@ -225,11 +231,15 @@ fn cut_back(text: &str, step: u64) -> String {
 pub struct Metrics {
     file: File,
     path: PathBuf,
+    events: Option<Events>,
 }
 
 impl Metrics {
     /// Add a line.
     pub fn write(&mut self, json: &Value) -> Result<()> {
+        if let Some(events) = &mut self.events {
+            events.write(json)?;
+        }
         // One call a line: a crash leaves whole lines, or one without its end.
         self.file
             .write_all(format!("{json}\n").as_bytes())

@@ -5,6 +5,7 @@ mod evaluation;
 mod killed;
 mod models;
 mod refused;
+mod reports;
 mod rows;
 mod runs;
 

@@ -20,6 +20,7 @@ mod memory;
 mod packing;
 mod random;
 mod readme;
+mod report;
 mod schedule;
 mod shaders;
 mod smollm2;

@@ -152,7 +152,7 @@ fn estimate(measure: Measure, tallies: &[&[f64]]) -> Estimate {
 }
 
 /// Two models on the same suites.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// What the first is called.
     pub base: String,

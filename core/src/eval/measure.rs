@@ -171,6 +171,22 @@ impl Measure {
         )
     }
 
+    /// A value of it as people read it: shares in per cent.
+    pub fn show(self, value: f64) -> String {
+        match self {
+            _ if !value.is_finite() => "-".to_owned(),
+            _ if self.is_share() => format!("{:.1} %", 100.0 * value),
+            Self::Loss => format!("{value:.4}"),
+            _ => format!("{value:.2}"),
+        }
+    }
+
+    /// A difference of two values: with its sign.
+    pub fn show_change(self, value: f64) -> String {
+        let sign = if value > 0.0 { "+" } else { "" };
+        format!("{sign}{}", self.show(value))
+    }
+
     /// Whether it looks at instructions to be verified.
     pub fn is_ifeval(self) -> bool {
         matches!(

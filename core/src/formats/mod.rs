@@ -1,4 +1,4 @@
-//! Bytes in, bytes out: safetensors, GGUF, PEFT adapters, Hugging Face folders.
+//! Bytes in, bytes out: safetensors, GGUF, PEFT adapters, Hugging Face folders, TensorBoard's event files.
 
 mod dtype;
 mod gguf;
@@ -6,6 +6,7 @@ pub mod hf;
 pub mod peft;
 pub mod safetensors;
 mod tensors;
+pub mod tfevents;
 
 pub use dtype::Dtype;
 pub use gguf::Gguf;

@@ -19,7 +19,7 @@ use crate::progress::line;
 use crate::{Outcome, devices, interrupt, pipeline_cache};
 
 pub use suites::{SuiteArgs, Suites};
-pub use table::{comparison, shown};
+pub use table::comparison;
 
 /// A model to be used, not trained: on the device, its adapter in place.
 pub fn load(args: &ModelArgs, source: &ModelFiles, gpu: &Gpu, quiet: bool) -> Result<Model> {

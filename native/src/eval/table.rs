@@ -6,16 +6,6 @@ use wgpu_sft::eval::{Comparison, Difference, Estimate, Measure, SuiteResult, Ver
 
 use crate::progress::line;
 
-/// A number as its measure is read: shares in per cent.
-pub fn shown(measure: Measure, value: f64) -> String {
-    match (measure, value.is_finite()) {
-        (_, false) => "-".to_owned(),
-        (measure, _) if measure.is_share() => format!("{:.1} %", 100.0 * value),
-        (Measure::Loss, _) => format!("{value:.4}"),
-        _ => format!("{value:.2}"),
-    }
-}
-
 /// The ends of an interval.
 fn interval(measure: Measure, estimate: &Estimate, signed: bool) -> String {
     let scale = if measure.is_share() { 100.0 } else { 1.0 };
@@ -72,7 +62,7 @@ pub fn results(results: &[SuiteResult], samples: usize) -> Result<()> {
             name.to_owned(),
             measure.to_string(),
             items.to_string(),
-            shown(measure, estimate.value),
+            measure.show(estimate.value),
             interval(measure, estimate, false),
         ]
     };
@@ -185,15 +175,13 @@ pub fn comparison(comparison: &Comparison, samples: usize) -> Result<()> {
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let row = |name: String, measure: Measure, difference: &Difference, higher: bool| {
-        let change = difference.difference.value;
-        let sign = if change > 0.0 { "+" } else { "" };
         vec![
             name,
             measure.to_string(),
             difference.items.to_string(),
-            shown(measure, difference.base.value),
-            shown(measure, difference.tuned.value),
-            format!("{sign}{}", shown(measure, change)),
+            measure.show(difference.base.value),
+            measure.show(difference.tuned.value),
+            measure.show_change(difference.difference.value),
             interval(measure, &difference.difference, true),
             format!("{}/{}/{}", difference.wins, difference.losses, difference.ties),
             verdict(difference.verdict(higher)).to_owned(),

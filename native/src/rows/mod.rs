@@ -5,9 +5,12 @@ mod parquet;
 mod tokens;
 mod workers;
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use wgpu_sft::Error;
 use wgpu_sft::data::{AlpacaStyle, ContentHash, Group, Intake, Mix, Mixture, Preparation, Reading, Report, Shape};
+use wgpu_sft::report::{FileSummary, TaskSummary};
 
 use crate::args::RowArgs;
 use crate::progress::line;
@@ -60,6 +63,8 @@ pub struct Rows {
     pub files: Vec<(DataFile, Report)>,
     /// How instructions became tokens.
     pub alpaca_style: AlpacaStyle,
+    /// What the examples of each task are, which has no name for rows that name none.
+    tasks: BTreeMap<String, TaskSummary>,
     mixture: Mixture,
     hash: ContentHash,
 }
@@ -72,6 +77,7 @@ impl Rows {
             examples: TokenFile::new(with.vocab_size),
             files: Vec::new(),
             alpaca_style: with.alpaca_style(),
+            tasks: BTreeMap::new(),
             mixture: Mixture::default(),
             hash: ContentHash::default(),
         };
@@ -82,6 +88,10 @@ impl Rows {
                 let task = row.as_ref().ok().and_then(|row| row.task.clone()).unwrap_or_default();
                 for example in intake.take(place, row)? {
                     rows.mixture.add(&task)?;
+                    let summary = rows.tasks.entry(task.clone()).or_default();
+                    summary.examples += 1;
+                    summary.tokens += example.ids.len() as u64;
+                    summary.targets += example.targets() as u64;
                     rows.hash.add(&example);
                     rows.examples.push(&example)?;
                 }
@@ -132,6 +142,36 @@ impl Rows {
     /// Tokens of the longest row, before truncation.
     pub fn longest(&self) -> usize {
         self.files.iter().map(|(_, report)| report.longest).max().unwrap_or(0)
+    }
+
+    /// The examples of each task, the largest first.
+    pub fn tasks(&self, mix: Mix) -> Vec<TaskSummary> {
+        let per_epoch = self.mixture.tasks(mix);
+        let of = |(name, summary): (&String, &TaskSummary)| TaskSummary {
+            name: name.clone(),
+            per_epoch: per_epoch.get(name.as_str()).map_or(0, |n| *n as u64),
+            ..summary.clone()
+        };
+        let mut tasks: Vec<TaskSummary> = self.tasks.iter().map(of).collect();
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.examples));
+        tasks
+    }
+
+    /// What each file held, for a report.
+    pub fn summaries(&self) -> Vec<FileSummary> {
+        let of = |(file, report): &(DataFile, Report)| FileSummary {
+            name: file.name.clone(),
+            weight: file.weight,
+            rows: report.rows as u64,
+            kept: report.kept as u64,
+            bad: report.bad as u64,
+            overlong: report.overlong as u64,
+            examples: report.examples as u64,
+            tokens: report.tokens,
+            targets: report.targets,
+            longest: report.longest as u64,
+        };
+        self.files.iter().map(of).collect()
     }
 
     /// Whether any row is an instruction, which a style decides about.

@@ -226,7 +226,7 @@ impl Evaluations {
                 for &measure in &result.suite.measure {
                     let value = result.estimate(measure).value;
                     numbers.insert(key(&result.suite.name, measure), json!(value));
-                    text += &format!("  {measure} {}", crate::eval::shown(measure, value));
+                    text += &format!("  {measure} {}", measure.show(value));
                 }
                 lines.push(text);
             }

@@ -2,6 +2,7 @@
 
 mod dry_run;
 mod evaluations;
+mod record;
 mod saving;
 mod steps;
 
@@ -18,6 +19,8 @@ use wgpu_sft::model::Use;
 use wgpu_sft::train::checkpoint::{Device, Identity};
 use wgpu_sft::train::memory::{self, MemoryPlan};
 use wgpu_sft::train::{Method, Recompute, TrainConfig, Trainer, work};
+
+use record::Record;
 
 use crate::args::{DeviceArgs, TrainArgs};
 use crate::config_file::Settings;
@@ -44,6 +47,8 @@ struct Job {
     mix: Mix,
     order: Order,
     total: u64,
+    /// Optimizer steps that are done.
+    done: u64,
     gpu: Gpu,
     usage: Use,
     memory: MemoryPlan,
@@ -74,18 +79,21 @@ pub fn run(args: TrainArgs) -> Result<Outcome> {
         return dry_run::run(&mut job);
     }
     let mut trainer = job.trainer()?;
-    let (mut done, mut counters) = (0, Default::default());
+    let mut counters = Default::default();
     match &job.checkpoint {
         None => job.folder.start()?,
         Some(checkpoint) => {
             saving::restore(checkpoint, &mut trainer)?;
-            (done, counters) = (checkpoint.state.step, checkpoint.state.counters.clone());
-            job.folder.go_on(done)?;
-            job.say(&format!("resuming after step {done} of {}", job.total))?;
+            (job.done, counters) = (checkpoint.state.step, checkpoint.state.counters.clone());
+            job.folder.go_on(job.done)?;
+            job.say(&format!("resuming after step {} of {}", job.done, job.total))?;
         }
     }
+    let record = Record::begin(&job, &trainer)?;
     interrupt::catch("stopping after this step; once more to stop at once")?;
-    steps::run(&mut job, &mut trainer, done, counters)
+    let done = job.done;
+    let outcome = steps::run(&mut job, &mut trainer, done, counters);
+    record.end(&job, outcome)
 }
 
 /// Whether to go on from a checkpoint.
@@ -228,6 +236,7 @@ impl Job {
             mix,
             order,
             total,
+            done: 0,
             gpu,
             usage,
             memory,

@@ -15,7 +15,7 @@ use super::evaluations::{self, Evaluations};
 use super::{Job, saving};
 use crate::progress::Progress;
 use crate::run_folder::{Checkpoint, Metrics};
-use crate::{Outcome, interrupt, is_closed_pipe};
+use crate::{Outcome, interrupt, is_closed_pipe, report};
 
 /// Items of each suite that are shown at the end.
 const SHOWN: usize = 2;
@@ -68,7 +68,7 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
         since: [(Instant::now(), counters.tokens); 2],
         counters,
         packing: Packing::default(),
-        metrics: job.folder.metrics()?,
+        metrics: job.folder.metrics(done, job.settings.tensorboard()?)?,
         progress: Progress::steps(job.quiet(), done, job.total),
         closed: None,
     };
@@ -99,6 +99,7 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
         if finished < submitted {
             let step = block_on(trainer.metrics()).map_err(|error| explain(job, error))?;
             finished += 1;
+            job.done = finished;
             // From one step's end to the next one's, where nothing else was done in between.
             if let Some(begun) = begun.replace(Instant::now()) {
                 job.gpu.set_speed(step.work as f64 / begun.elapsed().as_secs_f64());
@@ -118,6 +119,7 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
         if saves_after(job, finished) || stop || keeps_best || has_had_enough(job, &log.counters) {
             log.metrics.sync()?;
             last = Some(saving::save(job, trainer, finished, &log.counters)?);
+            report::refresh(job.folder.path());
         }
         if stop && (finished < job.total || best.is_none()) {
             let resume = format!(

@@ -1,0 +1,119 @@
+//! What a run is, did and used, kept in `run.json` for its report. None of it decides what is computed.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use wgpu_sft::formats::peft;
+use wgpu_sft::report::{Hashes, MemorySummary, Outcome as How, Run, SCHEMA, Session};
+use wgpu_sft::train::checkpoint::Device;
+use wgpu_sft::train::{Method, Trainer};
+
+use super::Job;
+use crate::{Outcome, is_closed_pipe, is_divergence, one_line, report};
+
+/// The record of this run, which has begun.
+pub struct Record {
+    run: Run,
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+impl Record {
+    /// Write down what is about to be done. A run that goes on keeps what was written of it before.
+    pub fn begin(job: &Job, trainer: &Trainer) -> Result<Self> {
+        let mut sessions = Vec::new();
+        if job.checkpoint.is_some() {
+            match report::read_run(job.folder.path()) {
+                Ok(earlier) => sessions = earlier.map_or(Vec::new(), |run| run.sessions),
+                Err(error) => eprintln!("warning: the report begins anew: {}", one_line(&error)),
+            }
+        }
+        sessions.push(Session {
+            command: std::env::args_os()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            device: Device::from(job.gpu.info()),
+            kernels: job.gpu.family().to_string(),
+            started: now(),
+            from_step: job.done,
+            ..Session::default()
+        });
+        let numbers = |tensors: Vec<(String, Vec<usize>)>| -> u64 {
+            tensors
+                .iter()
+                .map(|(_, shape)| shape.iter().product::<usize>() as u64)
+                .sum()
+        };
+        let parameters = numbers(job.source.config.tensors());
+        let trained_parameters = match job.config.method {
+            Method::Full => parameters,
+            Method::Lora => numbers(peft::tensors(
+                &job.config.lora.adapter_config(None),
+                &job.source.config,
+            )?),
+        };
+        let plan = &job.memory;
+        let run = Run {
+            schema: SCHEMA,
+            model: job.source.name.clone(),
+            parameters,
+            trained_parameters,
+            total_steps: job.total,
+            steps_per_epoch: job.order.steps_per_epoch(),
+            hashes: Hashes {
+                data: job.identity.data.clone(),
+                model: job.identity.model.clone(),
+                tokenizer: job.identity.tokenizer.clone(),
+            },
+            settings: toml::from_str(&job.settings.to_toml()?)?,
+            data: job.rows.summaries(),
+            tasks: job.rows.tasks(job.mix),
+            eval_data: job.eval_rows.as_ref().map_or(Vec::new(), |rows| rows.summaries()),
+            memory: MemorySummary {
+                weights: plan.weights,
+                adapter: plan.adapter,
+                gradients: plan.gradients,
+                optimizer: plan.optimizer,
+                activations: plan.activations,
+                micro_batch_tokens: plan.capacity.into(),
+                dtype: job.identity.dtype.clone(),
+                recompute: trainer.recomputes(),
+            },
+            sessions,
+        };
+        report::write_run(job.folder.path(), &run)?;
+        Ok(Self { run })
+    }
+
+    /// Write down how it ended, and the report.
+    pub fn end(mut self, job: &Job, outcome: Result<Outcome>) -> Result<Outcome> {
+        let how = match &outcome {
+            Err(error) if is_divergence(error) => How::Diverged,
+            // Whoever read our output has left: the run ended in good order.
+            Err(error) if !is_closed_pipe(error) => How::Failed,
+            Err(_) if job.done < job.total => How::Interrupted,
+            Ok(Outcome::Interrupted) => How::Interrupted,
+            // A run may have had enough before its last step.
+            _ => How::Finished,
+        };
+        if let Some(session) = self.run.sessions.last_mut() {
+            session.ended = Some(now());
+            session.to_step = Some(job.done);
+            session.outcome = how;
+            session.error = outcome.as_ref().err().filter(|e| !is_closed_pipe(e)).map(one_line);
+            session.peak_memory = Some(job.gpu.memory().peak());
+        }
+        match report::write_run(job.folder.path(), &self.run) {
+            Ok(()) => report::refresh(job.folder.path()),
+            Err(error) => eprintln!("warning: {}", one_line(&error)),
+        }
+        outcome
+    }
+}
