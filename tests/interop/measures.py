@@ -42,7 +42,7 @@ HAND = [  # prediction, references
     ("“Smart quotes” — and dashes…", ['"Smart quotes" - and dashes...']), ("¿Qué? ¡Sí! €5 £3 ¥9 ½ ² №", ["Que? Si! 5 euro 3 pounds"]), ("(hi)", ["hi", "( hi )"]),
     ("don't can't won't o'clock", ["do not cannot will not o clock"]), ("UPPER lower MiXeD", ["upper LOWER mixed"]), ("5", ["5.0"]), ("yes", ["no"]), ("A", ["a"]),
     ("an apple a day", ["Apple day"]), ("the the the", ["a an the"]), ("www.example.com/path?x=1&y=2", ["http://www.example.com/path"]), ("e.g. i.e. U.S.A.", ["eg ie USA"]),
-    ("x" * 300, ["x" * 299]), ("word " * 60, ["word " * 40 + "other " * 20]), ("٣٤٥ numbers", ["345 numbers"]), ("Ⅷ Ⓐ ª º", ["VIII A a o"]), ("under_score snake_case", ["under score"]),
+    ("x" * 300, ["x" * 299]), ("word " * 60, ["word " * 40 + "other " * 20]), ("٣٤٥ numbers", ["345 numbers"]), ("Ⅷ Ⓐ ª º", ["VIII A a o"]), ("under_score snake_case", ["under score"]), ("a² the½ an₂", ["² ½ ₂", "a² the½"]),
 ]
 
 SENTENCES = [
