@@ -21,6 +21,7 @@ const STATE: &str = "state.json";
 const UNFINISHED: &str = ".unfinished-";
 
 const EVALUATIONS: &str = "evaluations";
+const COMPARISON: &str = "compare.json";
 
 /// What a run leaves in its folder beside checkpoints.
 const RESULTS: [&str; 10] = [
@@ -30,7 +31,7 @@ const RESULTS: [&str; 10] = [
     "run.json",
     "report.html",
     "curves.svg",
-    "compare.json",
+    COMPARISON,
     "adapter_config.json",
     "adapter_model.safetensors",
     "model.safetensors",
@@ -113,6 +114,13 @@ impl RunFolder {
             if name.starts_with(UNFINISHED) || step_of(&name).is_some_and(|other| other > step) {
                 fs::remove_dir_all(&path).with_context(|| path.display().to_string())?;
             }
+        }
+        // What it compares may not come about again.
+        match fs::remove_file(self.folder.join(COMPARISON)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(e).with_context(|| self.folder.display().to_string());
+            }
+            _ => {}
         }
         for entry in fs::read_dir(self.folder.join(EVALUATIONS)).into_iter().flatten() {
             let path = entry.with_context(|| self.folder.display().to_string())?.path();

@@ -14,6 +14,7 @@ use wgpu_sft::train::checkpoint::{Best, Counters};
 use super::Job;
 use crate::config_file::Settings;
 use crate::eval::Suites;
+use crate::progress::bytes;
 use crate::rows::Rows;
 use crate::tensor_file::replace;
 
@@ -168,11 +169,24 @@ pub struct Evaluated {
 impl Evaluations {
     /// For the model that is trained.
     pub fn new(job: &Job, trainer: &Trainer) -> Result<Self> {
-        let examiner = match &job.suites {
-            Some(suites) => Some(block_on(Examiner::new(trainer.model(), &suites.prepared))?),
-            None => None,
+        let Some(suites) = &job.suites else {
+            return Ok(Self { examiner: None });
         };
-        Ok(Self { examiner })
+        let before = job.gpu.memory().live();
+        let examiner = block_on(Examiner::new(trainer.model(), &suites.prepared))?;
+        job.say(&format!(
+            "suites: {} of {} items; memory for them: {}",
+            suites.prepared.len(),
+            suites
+                .prepared
+                .iter()
+                .map(|prepared| prepared.items().len())
+                .sum::<usize>(),
+            bytes(job.gpu.memory().live().saturating_sub(before)),
+        ))?;
+        Ok(Self {
+            examiner: Some(examiner),
+        })
     }
 
     /// Whether there is an evaluation after `step` steps that has not been made.
