@@ -203,6 +203,12 @@ fn better_and_worse_follow_the_measure() {
     };
     let (low, high) = (forgetting(low), forgetting(high));
     assert!(compare(&low, &low).is_better() && !compare(&low, &high).is_better() && compare(&low, &high).is_worse());
+    // Five items of five are too few to tell.
+    let few = compare(
+        &scores(Measure::ExactMatch, &[0.0; 5]),
+        &scores(Measure::ExactMatch, &[1.0; 5]),
+    );
+    assert_eq!(few.suites[0].verdict(), Verdict::Open);
     // One item more out of twenty is no difference that could be told.
     let (few, one_more) = ([0.0; 20], [&[1.0][..], &[0.0; 19]].concat());
     let open = compare(

@@ -230,7 +230,7 @@ pub enum Verdict {
     Better,
     /// All of it is on the worse side.
     Worse,
-    /// It holds 0, or nothing can be told.
+    /// It holds 0, or too few items differ to tell.
     Open,
 }
 
@@ -242,8 +242,12 @@ impl SuiteComparison {
 }
 
 impl Difference {
-    /// What the interval says.
+    /// What the interval says, where at least six units differ: of fewer, even a sign test of all against none leaves p above 0.05, and
+    /// the bootstrap of so few is too sure of itself.
     pub fn verdict(&self, higher_is_better: bool) -> Verdict {
+        if self.wins + self.losses < 6 {
+            return Verdict::Open;
+        }
         let Estimate { low, high, .. } = self.difference;
         match (low > 0.0, high < 0.0) {
             (true, _) if higher_is_better => Verdict::Better,

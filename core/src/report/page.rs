@@ -6,7 +6,7 @@ use super::curves::{self, COLUMN, WIDE};
 use super::{Outcome, Report, Sample, comparison, facts, words};
 use crate::chart::{self, number};
 use crate::data::preview::visible;
-use crate::data::quality::html::{escape, grouped};
+use crate::data::quality::html::{self, escape, grouped};
 use crate::eval::Comparison;
 
 const STYLE: &str = include_str!("report.css");
@@ -35,17 +35,9 @@ pub(super) fn clipped(text: &str) -> String {
     }
 }
 
-/// A page up to its first section.
-fn head(page: &mut String, title: &str) -> std::fmt::Result {
-    write!(
-        page,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>{}</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n<main>\n",
-        name(title),
-        chart::STYLE
-    )
+/// The page up to its content.
+fn open(title: &str) -> String {
+    html::head(&name(title), &format!("{STYLE}{}", chart::STYLE)) + "<main>\n"
 }
 
 impl Comparison {
@@ -53,7 +45,7 @@ impl Comparison {
     pub fn to_html(&self) -> String {
         let mut page = String::new();
         let mut write = || {
-            head(&mut page, &format!("{} before and after", self.base))?;
+            page += &open(&format!("{} before and after", self.base));
             page.push_str("<header><h1>Before and after</h1></header>\n");
             comparison::write(&mut page, self)?;
             page.push_str("<footer>Made by wgpu-sft compare.</footer>\n</main>\n</body>\n</html>\n");
@@ -81,7 +73,7 @@ impl Report {
             .rsplit(['/', '\\'])
             .next()
             .unwrap_or(&run.model);
-        head(page, &format!("Training {model}"))?;
+        *page += &open(&format!("Training {model}"));
         let (class, state) = self.state();
         writeln!(
             page,

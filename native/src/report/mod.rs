@@ -4,7 +4,7 @@ mod events;
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use wgpu_sft::report::{Log, Report, Run, samples};
@@ -28,15 +28,22 @@ const CURVES: &str = "curves.svg";
 /// Write the report of a run again.
 pub fn run(args: &ReportArgs) -> Result<Outcome> {
     write(&args.folder)?;
-    line(&format!("the report is {}", args.folder.join(PAGE).display()))?;
+    line(&format!("report: {}", page(&args.folder).display()))?;
     Ok(Outcome::Fine)
 }
 
-/// Write the report of a run that goes on whether or not that works: a failure is told.
-pub fn refresh(folder: &Path) {
-    if let Err(error) = write(folder) {
-        eprintln!("warning: the report was not written: {}", one_line(&error));
+/// Where the report of a run is.
+pub fn page(folder: &Path) -> PathBuf {
+    folder.join(PAGE)
+}
+
+/// Write the report of a run that goes on whether or not that works: a failure is told. Whether it worked.
+pub fn refresh(folder: &Path) -> bool {
+    let written = write(folder);
+    if let Err(error) = &written {
+        eprintln!("warning: the report was not written: {}", one_line(error));
     }
+    written.is_ok()
 }
 
 /// Write `report.html` and `curves.svg`.
@@ -54,7 +61,7 @@ fn write(folder: &Path) -> Result<()> {
             .transpose()
             .with_context(|| folder.join(COMPARISON).display().to_string())?,
     };
-    replace(&folder.join(PAGE), report.to_html().as_bytes())?;
+    replace(&page(folder), report.to_html().as_bytes())?;
     replace(&folder.join(CURVES), report.curves().as_bytes())
 }
 

@@ -111,7 +111,11 @@ impl Record {
             session.peak_memory = Some(job.gpu.memory().peak());
         }
         match report::write_run(job.folder.path(), &self.run) {
-            Ok(()) => report::refresh(job.folder.path()),
+            Ok(()) if report::refresh(job.folder.path()) => {
+                // Nobody is left to be told if standard output is closed.
+                let _ = job.say(&format!("report: {}", report::page(job.folder.path()).display()));
+            }
+            Ok(()) => {}
             Err(error) => eprintln!("warning: {}", one_line(&error)),
         }
         outcome

@@ -23,6 +23,17 @@ measure = "loss"
 forgetting = true
 "#;
 
+const PAIRS: [(&str, &str); 8] = [
+    ("b", "x"),
+    ("d", "y"),
+    ("f", "z"),
+    ("h", "w"),
+    ("c", "v"),
+    ("e", "u"),
+    ("g", "t"),
+    ("i", "q"),
+];
+
 /// A conversation of single letters: what is asked, and the answer.
 fn letters(pairs: &[(&str, &str)]) -> String {
     let row = |(asked, answer): &(&str, &str)| {
@@ -42,7 +53,7 @@ fn letters(pairs: &[(&str, &str)]) -> String {
 /// A folder with rows that a tiny model can learn by heart, and suites of them.
 fn bench() -> Bench {
     let bench = Bench::new();
-    let rows = letters(&[("b", "x"), ("d", "y"), ("f", "z"), ("h", "w")]);
+    let rows = letters(&PAIRS);
     bench.write("rows.jsonl", &rows);
     bench.write("letters.jsonl", &rows);
     bench.write("suites.toml", SUITES);
@@ -62,7 +73,7 @@ const LEARN: [&str; 8] = [
     "--max-steps",
     "40",
     "--batch-size",
-    "4",
+    "8",
     "--learning-rate",
     "2e-2",
     "--lora-r",
@@ -105,7 +116,7 @@ fn what_tuning_changed_is_shown_and_decides_the_exit_code() {
         assert!((then - now).abs() < 1e-5, "{key}: {then} and {now}");
     }
     assert_eq!(all["suites"].as_array().unwrap().len(), 5);
-    assert_eq!(all["suites"][0]["tasks"]["early"]["items"], json!(2));
+    assert_eq!(all["suites"][0]["tasks"]["early"]["items"], json!(4));
     // Of the rows alone, the loss is the one that `eval` has always told.
     let loss = all["suites"][1]["value"].as_f64().unwrap();
     let plain = [
@@ -132,7 +143,7 @@ fn what_tuning_changed_is_shown_and_decides_the_exit_code() {
         (&json!("x"), &json!("b"))
     );
     assert_ne!(of(0).unwrap()["answer"], json!("x"));
-    assert_eq!(bench.json("out/compare.json")["suites"][0]["all"]["wins"], json!(4));
+    assert_eq!(bench.json("out/compare.json")["suites"][0]["all"]["wins"], json!(8));
 
     let compare = ["compare", "--model", &model, "--suite", "suites.toml"];
     let compare = |more: &[&str]| bench.run(&[&compare[..], more].concat());
