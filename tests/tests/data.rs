@@ -1,5 +1,6 @@
 //! Rows, masks, order and packing.
 
+mod browser;
 mod files;
 mod long;
 mod mix;
