@@ -18,6 +18,9 @@ const BATCH: usize = 64;
 /// Rows, or what was made of them, and where they are.
 type Batch<T> = Vec<(Place, T)>;
 
+/// A batch with its number, or that a worker has panicked.
+type Done<T> = Option<(usize, Batch<T>)>;
+
 /// Read a file's rows, let workers `make` something of each, or of what is wrong with it, and `take` that in the file's order.
 pub fn on_every_core<T: Send>(
     file: &str,
@@ -62,15 +65,27 @@ pub fn on_every_core<T: Send>(
 /// Work on batches until there are no more.
 fn work<T>(
     to_do: &Mutex<Receiver<(usize, Batch<RowResult<Row>>)>>,
-    results: &Sender<(usize, Batch<T>)>,
+    results: &Sender<Done<T>>,
     make: &impl Fn(Place, RowResult<Row>) -> T,
 ) {
+    let _alarm = Alarm(results);
     loop {
         let job = to_do.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((number, rows)) = job else { return };
         let made = rows.into_iter().map(|(place, row)| (place, make(place, row)));
-        if results.send((number, made.collect())).is_err() {
+        if results.send(Some((number, made.collect()))).is_err() {
             return;
+        }
+    }
+}
+
+/// Tells of a worker's panic: the others wait for more work, and whoever waits for its batch would wait for ever.
+struct Alarm<'a, T>(&'a Sender<Done<T>>);
+
+impl<T> Drop for Alarm<'_, T> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.0.send(None);
         }
     }
 }
@@ -78,7 +93,7 @@ fn work<T>(
 /// Batches on their way through the workers.
 struct Line<T, F> {
     jobs: Sender<(usize, Batch<RowResult<Row>>)>,
-    done: Receiver<(usize, Batch<T>)>,
+    done: Receiver<Done<T>>,
     /// Batches that may be under way.
     ahead: usize,
     batch: Batch<RowResult<Row>>,
@@ -103,7 +118,7 @@ impl<T, F: FnMut(Place, T) -> RowResult<()>> Line<T, F> {
 
     /// Wait for a batch, and take those whose turn it is.
     fn receive(&mut self) -> RowResult<()> {
-        let (number, batch) = self.done.recv().map_err(|_| stopped())?;
+        let (number, batch) = self.done.recv().ok().flatten().ok_or_else(stopped)?;
         self.waiting.insert(number, batch);
         while let Some(batch) = self.waiting.remove(&self.taken) {
             self.taken += 1;
@@ -115,7 +130,7 @@ impl<T, F: FnMut(Place, T) -> RowResult<()>> Line<T, F> {
     }
 }
 
-/// The workers are gone, which only a panic of theirs can do.
+/// A worker is gone, which only a panic of its own can do.
 fn stopped() -> Error {
     Error::data("the work on rows stopped")
 }
