@@ -41,12 +41,12 @@ export async function compareData(each) {
   each("data: the report of a check", got === want ? "" : `${got}\n    instead of\n    ${want}`);
 
   const tokenizer = await bytes("/tests/fixtures/chat/tokenizer.json");
-  const { cases, templates, now } = await json("/tests/fixtures/chat/renderings.json");
+  const { templates, now } = await json("/tests/fixtures/chat/renderings.json");
   for (const [name, { bos, eos }] of Object.entries(templates)) {
     const config = encoded({ bos_token: bos, eos_token: eos, pad_token: "<|endoftext|>" });
     const source = new TextDecoder().decode(await bytes(`/tests/fixtures/chat/templates/${name}.jinja`));
     const reader = new RowReader(tokenizer, config, source, now);
-    const pages = Object.entries(cases).map(([title, row]) => {
+    const pages = Object.entries(recorded.rows).map(([title, row]) => {
       try {
         return reader.preview(title, encoded(row));
       } catch (error) {

@@ -65,7 +65,11 @@ fn the_browsers_recording_is_what_is_found_here() {
     let previews: Value = names
         .map(|name| (name.clone(), Value::from(previews(&recorded, name))))
         .collect();
-    let found = json!({ "checked": CHECKED, "report": report().unwrap(), "previews": previews });
+    // As text: JavaScript would write 1.0 as 1.
+    let row = |(title, row): (&String, &Value)| (title.clone(), Value::from(row.to_string()));
+    let rows: Value = recorded["cases"].as_object().unwrap().iter().map(row).collect();
+    let report = report().unwrap();
+    let found = json!({ "checked": CHECKED, "report": report, "rows": rows, "previews": previews });
     let found = format!("{found:#}\n");
     let path = wgpu_sft_tests::fixture("browser.json");
     if std::env::var_os("WGPU_SFT_RECORD").is_some() {
