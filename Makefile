@@ -60,7 +60,7 @@ web: ## build the browser's module: target/web/
 	cargo build --release --locked -p wgpu-sft-web --target wasm32-unknown-unknown
 	cargo run --release --locked -p wgpu-sft-bindgen -- $(MODULE) target/web
 
-test-browser: web ## the kernel cases in headless Chromium
+test-browser: web ## rows and the kernel cases in headless Chromium
 	node tests/browser/run.mjs
 
 bench-browser: build web ## training steps on SwiftShader, in headless Chromium and natively

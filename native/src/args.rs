@@ -141,6 +141,10 @@ pub struct RowArgs {
     /// Leave rows out that cannot be used, and list the first ten
     #[arg(long)]
     pub skip_bad_rows: bool,
+
+    /// Whether rows that name no task get the one that their words speak for.
+    #[arg(skip)]
+    pub guess_tasks: bool,
 }
 
 #[derive(ClapArgs)]

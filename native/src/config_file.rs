@@ -249,6 +249,8 @@ impl Settings {
             shape: self.shape.clone(),
             alpaca_style: self.alpaca_style.clone(),
             skip_bad_rows: self.skip_bad_rows.unwrap_or(false),
+            // Tasks matter to shares alone.
+            guess_tasks: !matches!(self.mix(), Ok(Mix::Proportional)),
         }
     }
 

@@ -1,5 +1,5 @@
 // node run.mjs [--filter TEXT] [--timeout SECONDS] [--bench]
-// Runs the kernel case table in headless Chromium on its software GPU. Exits 1 if a case fails, if the browser reports
+// Compares checks, tokens and masks of rows, then runs the kernel case table, in headless Chromium on its software GPU. Exits 1 if a case fails, if the browser reports
 // any error, if no case ran, or after the timeout.
 // With --bench it times training steps there instead, then the same steps by the wgpu-sft binary on the same Vulkan driver,
 // whose manifest VK_DRIVER_FILES names.
@@ -33,7 +33,12 @@ const job = {
   kernels: "register",
 };
 const here = fileURLToPath(new URL(".", import.meta.url));
-const roots = { "/module/": join(here, "../../target/web"), "/": here };
+const roots = {
+  "/module/": join(here, "../../target/web"),
+  "/tests/": join(here, ".."),
+  "/demo/": join(here, "../../demo"),
+  "/": here,
+};
 const types = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 
 const isFile = (path) => statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
@@ -87,6 +92,12 @@ const number = (x) => x.toExponential(1);
 
 const started = performance.now();
 let last = started;
+// Seconds since the last case.
+const lap = () => {
+  const before = last;
+  last = performance.now();
+  return ((last - before) / 1000).toFixed(1);
+};
 const page = await browser.newPage();
 const finished = new Promise((resolve) => {
   const timer = setTimeout(() => {
@@ -97,12 +108,13 @@ const finished = new Promise((resolve) => {
     switch (message.type) {
       case "adapter":
         return console.log(`adapter: ${message.name}`);
+      case "compared":
+        cases += 1;
+        return message.why ? fail(`${message.name}: ${message.why}`) : console.log(`ok    ${message.name}, ${lap()} s`);
       case "case": {
         cases += 1;
         const { name, family, max_error, tolerance, passed } = message;
-        const now = performance.now();
-        const seconds = ((now - last) / 1000).toFixed(1);
-        last = now;
+        const seconds = lap();
         const line = `${name} [${family}]: error ${number(max_error)}, allowed ${number(tolerance)}, ${seconds} s`;
         return passed ? console.log(`ok    ${line}`) : fail(line);
       }

@@ -1,7 +1,8 @@
-// Runs the kernel case table of the wasm module and watches everything WebGPU says meanwhile.
-// Messages out: {type: "case", ...} per case, {type: "failure", why} for anything that must not happen, {type: "done", ...}.
+// Compares rows (data.js), then runs the kernel case table of the wasm module and watches everything WebGPU says meanwhile.
+// Messages out: {type: "case", ...} per case, {type: "compared", name, why} per comparison, why being empty if it is right, {type: "failure", why} for anything that must not happen, {type: "done", ...}.
 // With a job (see bench.mjs) it times that instead: {type: "report", report}.
 import init, { bench, check } from "/module/wgpu_sft_web.js";
+import { compareData } from "./data.js";
 
 const failure = (why) => postMessage({ type: "failure", why });
 self.onunhandledrejection = (event) => failure(`unhandled rejection: ${event.reason}`);
@@ -46,6 +47,7 @@ onmessage = async ({ data: { filter, job } }) => {
       postMessage({ type: "report", report });
       return postMessage({ type: "done", shaders });
     }
+    if (!filter || "data".includes(filter)) await compareData((name, why) => postMessage({ type: "compared", name, why }));
     // A browser runs the first on a GPU and the second on a software one; both must compile and be right.
     for (const family of ["tiled", "register"]) {
       await check(family, filter, (c) => {

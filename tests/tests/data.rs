@@ -1,5 +1,7 @@
 //! Rows, masks, order and packing.
 
+mod bos_and_tasks;
+mod browser;
 mod files;
 mod long;
 mod mix;

@@ -8,7 +8,7 @@ use wgpu_sft::data::{
 };
 
 mod property;
-mod renderings;
+pub mod renderings;
 mod train_on;
 
 pub use renderings::digest;

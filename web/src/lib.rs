@@ -1,6 +1,8 @@
 //! wgpu-sft in a browser tab: what JavaScript calls, inside a module worker.
 #![cfg(target_arch = "wasm32")]
 
+mod data;
+
 use js_sys::Function;
 use wasm_bindgen::prelude::*;
 use wgpu_sft::bench::Job;

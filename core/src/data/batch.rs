@@ -17,6 +17,11 @@ impl Example {
     pub fn targets(&self) -> usize {
         self.labels.iter().skip(1).filter(|&&l| l != IGNORE).count()
     }
+
+    /// Whether the row begins with two of the tokens that begin a document.
+    pub fn has_double_bos(&self, bos: Option<u32>) -> bool {
+        matches!((&self.ids[..], bos), ([first, second, ..], Some(bos)) if *first == bos && *second == bos)
+    }
 }
 
 /// `R` tokens in a row: whole examples one after another, attention causal within each.

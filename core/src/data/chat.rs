@@ -220,13 +220,22 @@ impl Conversation {
     /// # Errors
     /// As [`spans`](Self::spans), and [`Error::Template`] when the text begins with two BOS, or a span's tokens are not its text.
     pub fn example(&self, template: &ChatTemplate, tokenizer: &Tokenizer, train_on: TrainOn) -> Result<Example> {
+        let example = self.tokenise(template, tokenizer, train_on)?;
+        match example.has_double_bos(tokenizer.bos()) {
+            true => Err(Error::template("the text begins with two BOS tokens")),
+            false => Ok(example),
+        }
+    }
+
+    /// As [`example`](Self::example), but with two BOS where there are two.
+    pub(super) fn tokenise(
+        &self,
+        template: &ChatTemplate,
+        tokenizer: &Tokenizer,
+        train_on: TrainOn,
+    ) -> Result<Example> {
         let (text, pieces) = self.pieces(template, train_on)?;
         let (ids, tokens) = encode(tokenizer, &text, &pieces)?;
-        if let ([first, second, ..], Some(bos)) = (&ids[..], tokenizer.bos())
-            && (*first == bos && *second == bos)
-        {
-            return Err(Error::template("the text begins with two BOS tokens"));
-        }
         let mut labels = vec![IGNORE; ids.len()];
         for (at, (piece, tokens)) in pieces
             .iter()
@@ -341,17 +350,35 @@ fn verify(template: &ChatTemplate, tokenizer: &Tokenizer, text: &str, ids: &[u32
     }
 }
 
+/// What a template is tried with.
+fn probe() -> Conversation {
+    Conversation {
+        messages: vec![Message::new("user", "Is it?"), Message::new("assistant", "Yes.")],
+        ..Conversation::default()
+    }
+}
+
+impl ChatTemplate {
+    /// Whether its generation blocks begin before the prompt that generation goes on from ends (SmolLM3's do): then the header of an
+    /// assistant's turn, or the end of it, is learnt with the turn, as transformers learns it.
+    pub fn learns_headers(&self) -> bool {
+        let conversation = probe();
+        let prompt = conversation.render(self, &conversation.to_json()[..1], true);
+        match (conversation.spans(self, TrainOn::Last), prompt) {
+            (Ok((text, spans)), Ok(prompt)) => {
+                text.starts_with(&prompt.text) && spans.first().is_some_and(|span| span.start < prompt.text.len())
+            }
+            _ => false,
+        }
+    }
+}
+
 /// What the template puts behind an assistant's text; `None` where it cannot be told.
 fn ending(template: &ChatTemplate) -> Option<&str> {
     let probe = || {
-        let content = "Yes.";
-        let messages = vec![Message::new("user", "Is it?"), Message::new("assistant", content)];
-        let conversation = Conversation {
-            messages,
-            ..Conversation::default()
-        };
-        let (text, spans) = conversation.spans(template, TrainOn::Last).ok()?;
+        let (text, spans) = probe().spans(template, TrainOn::Last).ok()?;
         let turn: String = spans.into_iter().map(|span| &text[span]).collect();
+        let content = "Yes.";
         Some(turn[turn.rfind(content)? + content.len()..].trim().to_owned())
     };
     template.ending.get_or_init(probe).as_deref()

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::quality::Record;
 use super::rows::{AlpacaStyle, Body, Place, Reading, Row, Segment, Shape, Source, alpaca_prompt};
 use super::{ChatTemplate, ContentHash, Conversation, Example, IGNORE, Tokenizer, TrainOn};
 use crate::{Error, Result};
@@ -64,6 +65,8 @@ pub struct Preparation<'a> {
     pub alpaca_style: Option<AlpacaStyle>,
     /// Leave rows out that cannot be used, and count them, instead of refusing the file.
     pub skip_bad_rows: bool,
+    /// Guess the task of rows that name none, see [`Record::guess_task`].
+    pub guess_tasks: bool,
 }
 
 /// What was found in a file.
@@ -98,7 +101,7 @@ pub struct Report {
 pub struct Prepared {
     /// Its shape.
     pub shape: Shape,
-    /// The task it names.
+    /// The task it names, or the one that was guessed.
     pub task: Option<String>,
     /// Its tokens, however many.
     pub example: Example,
@@ -241,7 +244,7 @@ pub struct Dataset {
     pub examples: Vec<Example>,
     /// The line that the row of each example begins on, from 1.
     pub lines: Vec<usize>,
-    /// The task that the row of each example names.
+    /// The task that the row of each example names, or that was guessed.
     pub tasks: Vec<Option<String>>,
     /// What was found.
     pub report: Report,
@@ -294,10 +297,16 @@ impl Preparation<'_> {
     /// # Errors
     /// As [`Dataset::read`].
     pub fn prepare(&self, place: Place, row: Row) -> Result<Prepared> {
+        let example = self.example(&row.body).map_err(|e| place.blame(e))?;
+        let named = row.task.as_ref().is_some_and(|task| !task.trim().is_empty());
+        let task = match self.guess_tasks && !named {
+            true => Some(Record::from(&row).guess_task().0.name().to_owned()),
+            false => row.task,
+        };
         Ok(Prepared {
             shape: row.shape,
-            example: self.example(&row.body).map_err(|e| place.blame(e))?,
-            task: row.task,
+            task,
+            example,
         })
     }
 
@@ -306,6 +315,23 @@ impl Preparation<'_> {
     /// # Errors
     /// As [`Dataset::read`], without the place.
     pub fn example(&self, body: &Body) -> Result<Example> {
+        let example = self.tokenise(body)?;
+        let bos = self.tokenizer.and_then(Tokenizer::bos);
+        match body {
+            // Ids are taken as they are.
+            Body::Tokens { .. } => Ok(example),
+            _ if example.has_double_bos(bos) => Err(Error::data(
+                "begins with two BOS tokens: one stands in its text (or in the chat template) beside the one that generation will see",
+            )),
+            _ => Ok(example),
+        }
+    }
+
+    /// As [`example`](Self::example), but with two BOS where there are two: what checks look at, to say so.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`], without the place.
+    pub fn tokenise(&self, body: &Body) -> Result<Example> {
         let example = match body {
             Body::Tokens { ids, labels } => Example {
                 ids: ids.clone(),
@@ -355,7 +381,7 @@ impl Preparation<'_> {
     fn chat(&self, conversation: &Conversation) -> Result<Example> {
         let tokenizer = self.tokenizer()?;
         let missing = || Error::config("chat_template", "is missing: without it messages cannot be rendered");
-        conversation.example(self.template.ok_or_else(missing)?, tokenizer, self.train_on)
+        conversation.tokenise(self.template.ok_or_else(missing)?, tokenizer, self.train_on)
     }
 
     /// Refuse ids and labels that the model does not know.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::quality::html::{escape, grouped, head};
 use super::quality::shown;
-use super::{Example, IGNORE, Tokenizer};
+use super::{Example, IGNORE, Preparation, Row, Tokenizer};
 use crate::Result;
 
 /// A token as a reader sees it; several where only together they make a character.
@@ -36,6 +36,16 @@ pub struct Preview {
 }
 
 impl Preview {
+    /// Of a row of the file `name`, which is its number `at`.
+    ///
+    /// # Errors
+    /// As [`Preparation::example`] and [`new`](Self::new).
+    pub fn of_row(name: &str, at: usize, row: &Row, with: &Preparation) -> Result<Self> {
+        let task = row.task.as_ref().map(|task| format!(" · {task}")).unwrap_or_default();
+        let title = format!("{name}:{at} · {}{task}", row.shape);
+        Self::new(title, &with.example(&row.body)?, with.tokenizer)
+    }
+
     /// Of an example that was prepared with this tokenizer.
     ///
     /// # Errors
@@ -115,7 +125,9 @@ fn write_page(page: &mut String, rows: &[Preview]) -> std::fmt::Result {
             let ids: Vec<_> = piece.ids.iter().map(u32::to_string).collect();
             // The break itself shows too: it is a token like any other.
             let text = escape(&visible(&piece.text)).replace('\n', "<i>↵</i>\n");
-            write!(page, "<span{class} data-ids=\"{}\">{text}</span>", ids.join(" "))?;
+            // Ids stand before the break, not on the line behind it.
+            let (text, end) = text.strip_suffix('\n').map_or((&text[..], ""), |text| (text, "\n"));
+            write!(page, "<span{class} data-ids=\"{}\">{text}</span>{end}", ids.join(" "))?;
         }
         page.push_str("</pre></section>\n");
     }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::args::DataCheckArgs;
 use super::inspect::Inspection;
-use super::{reading, report};
+use super::{note_headers, reading, report};
 use crate::Outcome;
 use crate::progress::line;
 
@@ -36,6 +36,7 @@ pub fn run(args: DataCheckArgs) -> Result<Outcome> {
         line(&serde_json::to_string_pretty(&report)?)?;
     } else {
         report::print(&report)?;
+        note_headers(model.as_ref())?;
         if let Some(file) = &args.html {
             line(&format!("\nthe same with charts: {}", file.display()))?;
         }

@@ -18,7 +18,8 @@ use wgpu_sft::data::quality::{Checked, RowVerdict};
 use wgpu_sft::data::{Place, Reading};
 
 use crate::Outcome;
-use crate::progress::Progress;
+use crate::model_files::ModelFiles;
+use crate::progress::{Progress, line};
 use crate::rows::for_each_text;
 
 pub use args::DataCommand;
@@ -40,6 +41,17 @@ fn reading(args: &FilesArgs) -> Result<Reading> {
         columns: args.columns.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
         shape: args.shape.as_deref().map(str::parse).transpose()?,
     })
+}
+
+/// Say so where the model's template teaches what others keep for the prompt.
+fn note_headers(model: Option<&ModelFiles>) -> Result<()> {
+    match model.and_then(|model| model.template.as_ref()) {
+        Some(template) if template.learns_headers() => line(
+            "note: this chat template has the header of the assistant's turns, or its end, in its generation blocks: it is learnt too, as \
+             in transformers\n",
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Refuse what would be read twice, from where that cannot be.

@@ -9,7 +9,7 @@ use wgpu_sft::data::preview::{Piece, Preview, visible};
 use wgpu_sft::data::{Body, Preparation};
 
 use super::args::{ColorChoice, DataPreviewArgs};
-use super::{number, reading};
+use super::{note_headers, number, reading};
 use crate::Outcome;
 use crate::progress::{Progress, line};
 use crate::rows::for_each_row;
@@ -51,12 +51,8 @@ pub fn run(args: DataPreviewArgs) -> Result<Outcome> {
                 if model.is_none() && !matches!(row.body, Body::Tokens { .. }) {
                     return Err(Error::config("model", "is needed to make tokens of text: --model"));
                 }
-                let example = preparation.example(&row.body).map_err(|error| place.blame(error))?;
-                let mut title = format!("{file}:{at} · {}", row.shape);
-                if let Some(task) = &row.task {
-                    let _ = write!(title, " · {task}");
-                }
-                previews.push(Preview::new(title, &example, preparation.tokenizer)?);
+                let preview = Preview::of_row(file, at, &row, &preparation).map_err(|error| place.blame(error))?;
+                previews.push(preview);
                 Ok(())
             },
         );
@@ -81,6 +77,7 @@ pub fn run(args: DataPreviewArgs) -> Result<Outcome> {
         ColorChoice::Never => false,
         ColorChoice::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     };
+    note_headers(model.as_ref())?;
     for preview in &previews {
         let counts = format!("{} tokens, {} learnt", preview.tokens, preview.targets);
         line(&format!("{} · {counts}", visible(&preview.title)))?;

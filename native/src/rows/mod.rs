@@ -8,15 +8,16 @@ mod workers;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use wgpu_sft::Error;
-use wgpu_sft::data::{AlpacaStyle, ContentHash, Group, Intake, Mix, Mixture, Preparation, Reading, Report, Shape};
+use wgpu_sft::data::{AlpacaStyle, ContentHash, Group, Intake, Mix, Mixture, Preparation, Reading, Report, Row, Shape};
 use wgpu_sft::report::{FileSummary, TaskSummary};
+use wgpu_sft::{Error, Result as RowResult};
 
 use crate::args::RowArgs;
-use crate::progress::line;
+use crate::progress::{Progress, line};
 
 pub use file::{DataFile, for_each_row, for_each_text};
 pub use tokens::TokenFile;
+pub use workers::on_every_core;
 
 impl RowArgs {
     /// How rows are recognised.
@@ -50,6 +51,7 @@ impl RowArgs {
                 .unwrap_or_default(),
             alpaca_style: self.alpaca_style.as_deref().map(str::parse).transpose()?,
             skip_bad_rows: self.skip_bad_rows,
+            guess_tasks: self.guess_tasks,
             ..for_model
         })
     }
@@ -84,7 +86,9 @@ impl Rows {
         for file in files {
             rows.mixture.begin_file(file.weight)?;
             let mut intake = Intake::new(with)?;
-            let prepared = workers::prepare(&file, reading, with, quiet, |place, row| {
+            let progress = Progress::bytes(quiet || file.size().is_none(), file.size().unwrap_or(0), "tokenising");
+            let prepare = |place, row: RowResult<Row>| row.and_then(|row| with.prepare(place, row));
+            let prepared = on_every_core(&file.name, reading, &progress, prepare, |place, row| {
                 let task = row.as_ref().ok().and_then(|row| row.task.clone()).unwrap_or_default();
                 for example in intake.take(place, row)? {
                     rows.mixture.add(&task)?;
@@ -212,7 +216,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Say how many examples of each task an epoch has, where rows name tasks.
+    /// Say how many examples of each task an epoch has, where rows have tasks.
     pub fn describe_tasks(&self, mix: Mix) -> Result<()> {
         let (named, mixed) = (self.mixture.tasks(Mix::Proportional), self.mixture.tasks(mix));
         if named.keys().all(|task| task.is_empty()) {

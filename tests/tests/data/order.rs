@@ -43,14 +43,16 @@ fn orders_are_refused_by_name() {
 }
 
 #[test]
-fn packing_is_best_fit_longest_first() {
-    // Longest first: 6 | 5 | 4 joins 6 | 3 joins 5 | 2 joins 5+3 | 1 opens a third.
+fn packing_fills_each_micro_batch_longest_first() {
+    // 6 + 4 | 5 + 3 + 2 | 1.
     assert_eq!(
         pack(&[1, 2, 3, 4, 5, 6], 10).unwrap(),
         [vec![0], vec![1, 2, 4], vec![3, 5]]
     );
     // The 3 goes where it leaves the least: beside 7, not beside 5.
     assert_eq!(pack(&[5, 7, 3], 10).unwrap(), [vec![0], vec![1, 2]]);
+    // Row by row, where each fits best, the last 2 would open a third.
+    assert_eq!(pack(&[5, 4, 4, 3, 2, 2], 10).unwrap(), [vec![0, 3, 4], vec![1, 2, 5]]);
     assert_eq!(pack(&[], 10).unwrap(), Vec::<Vec<usize>>::new());
     assert_eq!(pack(&[10, 10], 10).unwrap(), [vec![0], vec![1]]);
     assert!(matches!(pack(&[3, 11], 10), Err(Error::Config { why, .. }) if why.contains("11")));

@@ -245,3 +245,12 @@ fn snippets_render_as_in_jinja2() {
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// SmolLM3's generation blocks hold the whole header of the turn, those of TRL's Qwen2.5 its line break; the others begin behind it.
+#[test]
+fn whose_headers_are_learnt_is_told() {
+    let recorded = recorded();
+    let names = recorded["templates"].as_object().unwrap().keys();
+    let learnt: Vec<_> = names.filter(|name| model(&recorded, name).0.learns_headers()).collect();
+    assert_eq!(learnt, ["smollm3", "qwen2_5_training"]);
+}

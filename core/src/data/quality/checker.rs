@@ -9,7 +9,7 @@ use super::minhash::{Clusters, JACCARD, Signature, Sketch};
 use super::report::{
     CheckReport, Count, Example, Finding, Length, Overlap, Place, SourceReport, TaskCount, representation,
 };
-use super::{CheckOptions, terms};
+use super::{CheckOptions, Unusable, terms};
 use crate::{Error, Result};
 
 /// Examples kept of each finding.
@@ -144,6 +144,17 @@ impl Checker {
             rows: 0,
         });
         Ok(self.sources.len() - 1)
+    }
+
+    /// The next row, as [`Look::at`](super::Look::at) found it; as [`add`](Self::add) or [`reject`](Self::reject).
+    ///
+    /// # Errors
+    /// [`Error::Data`] for more than 2³² − 1 rows.
+    pub fn take(&mut self, source: usize, line: usize, found: std::result::Result<RowFacts, Unusable>) -> Result<()> {
+        match found {
+            Ok(facts) => self.add(source, line, facts),
+            Err((code, why)) => self.reject(source, line, code, &why),
+        }
     }
 
     /// A row that could not be read or prepared: `code` says which, `why` what is wrong.

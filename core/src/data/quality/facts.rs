@@ -44,7 +44,7 @@ impl TokenFacts {
         Self {
             length: example.ids.len(),
             targets: example.targets(),
-            double_bos: matches!((&example.ids[..], bos), ([a, b, ..], Some(bos)) if *a == bos && *b == bos),
+            double_bos: example.has_double_bos(bos),
             terminated: terminators.is_empty() || last.is_none_or(|id| terminators.contains(&id)),
         }
     }
@@ -93,19 +93,13 @@ const ANSWER_SKETCH: usize = 48;
 impl RowFacts {
     /// Look at a row; `tokens` are what a model's tokenizer makes of it, where one is given.
     pub fn of(record: &Record, tokens: Option<TokenFacts>, options: &CheckOptions) -> Self {
-        let text_of = |wanted: &[Role]| -> Vec<&str> {
-            let turns = record.turns.iter().filter(|(role, _)| wanted.contains(role));
-            turns.map(|(_, text)| text.as_str()).collect()
-        };
         let answered = record.turns.iter().rposition(|(role, _)| *role == Role::Assistant);
         let answer = answered.map_or("", |at| record.turns[at].1.as_str());
         let asked_at = record.turns[..answered.unwrap_or(record.turns.len())]
             .iter()
             .rposition(|(role, _)| *role == Role::User);
         let asked = asked_at.map_or("", |at| record.turns[at].1.as_str());
-        // The task is that of the first question: later ones lean on it.
-        let opening = text_of(&[Role::User]).first().copied().unwrap_or("");
-        let (task, confidence) = Task::guess(&without_boilerplate(opening), answer);
+        let (task, confidence) = record.guess_task();
         let (label, task) = match record.task.as_deref().map(str::trim).filter(|name| !name.is_empty()) {
             Some(name) => {
                 let named = Task::from_name(name);
@@ -133,7 +127,7 @@ impl RowFacts {
             tail: String::new(),
             head: "".into(),
         };
-        if let (Some(at), false) = (answered, opening.trim().is_empty()) {
+        if let (Some(at), false) = (answered, record.opening().trim().is_empty()) {
             let before = record.turns[..at].iter().flat_map(|(role, text)| [role.name(), text]);
             facts.question = Some(digest(before));
         }
@@ -292,12 +286,12 @@ impl RowFacts {
     }
 
     fn answers(&mut self, answer: &str, asked: &str, task: Task, dialogue: bool) {
-        let language = language::detect(answer);
-        self.language = language.or_else(|| language::detect(asked));
+        let languages = [answer, asked].map(language::detect);
+        self.language = languages[0].or(languages[1]);
         if !dialogue {
             return;
         }
-        if let (Some(answered), Some(asked_in)) = (language, language::detect(asked))
+        if let [Some(answered), Some(asked_in)] = languages
             && !language::are_close(answered, asked_in)
             && task != Task::Translation
             && !language::names_a_language(&asked.to_lowercase())

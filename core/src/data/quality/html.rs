@@ -101,7 +101,7 @@ impl CheckReport {
         let all = self.rows.max(1);
         write_bars(page, "Shapes", "How rows are written.", &self.shapes, all)?;
         if self.languages.iter().any(|language| language.name != "unknown") {
-            let note = "Of the answer, or of the question where that is longer; <i>unknown</i> is too short to tell.";
+            let note = "Of the answer, or of the question where the answer is too short to tell.";
             write_bars(page, "Languages", note, &self.languages, all)?;
         }
         page.push_str("</div>\n");

@@ -1,5 +1,6 @@
 //! Which language a text is in, where it is long enough to tell.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use whatlang::{Detector, Lang};
@@ -92,6 +93,17 @@ const SMALL_WORDS: [(Language, &str); 13] = [
     ("Turkish", "ve bir bu da için ile çok ne de"),
 ];
 
+/// The languages of each small word, by their places in [`SMALL_WORDS`].
+static LANGUAGES_OF: LazyLock<HashMap<&'static str, Vec<usize>>> = LazyLock::new(|| {
+    let mut languages: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (language, (_, small)) in SMALL_WORDS.iter().enumerate() {
+        small
+            .split(' ')
+            .for_each(|word| languages.entry(word).or_default().push(language));
+    }
+    languages
+});
+
 /// Whether no other language's small words are more frequent in a text: three letters at a time, languages are sometimes confused.
 fn has_its_words(text: &str, language: Language) -> bool {
     if SMALL_WORDS.iter().all(|(other, _)| *other != language) {
@@ -99,8 +111,8 @@ fn has_its_words(text: &str, language: Language) -> bool {
     }
     let mut hits = [0; SMALL_WORDS.len()];
     super::words::for_each_word(text, |_, word| {
-        for (hits, (_, small)) in hits.iter_mut().zip(&SMALL_WORDS) {
-            *hits += usize::from(small.split(' ').any(|other| other == word));
+        for &language in LANGUAGES_OF.get(word).into_iter().flatten() {
+            hits[language] += 1;
         }
     });
     let most = hits.iter().copied().max().unwrap_or(0);

@@ -14,6 +14,7 @@ mod encoding;
 mod facts;
 pub(crate) mod html;
 mod language;
+mod look;
 mod minhash;
 mod personal;
 mod phrases;
@@ -23,6 +24,7 @@ pub(crate) mod words;
 
 use std::fmt;
 
+use super::tasks::Task;
 use super::{Body, Row};
 
 pub use checker::{Checked, Checker, RowVerdict};
@@ -30,6 +32,7 @@ pub use clean::{Dropped, default_drops, drops};
 pub use code::{Code, Codes, Severity};
 pub(crate) use facts::shown;
 pub use facts::{RowFacts, TokenFacts};
+pub use look::{Look, Unusable};
 pub use minhash::{JACCARD, SHINGLE_WORDS};
 pub use report::{Bin, CheckReport, Count, Example, Finding, Group, Length, Overlap, Place, SourceReport, TaskCount};
 
@@ -144,6 +147,20 @@ impl From<&Row> for Record {
 impl Record {
     fn is_dialogue(&self) -> bool {
         self.form != Form::Document
+    }
+
+    /// What is asked first.
+    fn opening(&self) -> &str {
+        let asked = self.turns.iter().find(|(role, _)| *role == Role::User);
+        asked.map_or("", |(_, text)| text)
+    }
+
+    /// The task that the row's words speak for, whatever it names, and how sure that is, from 0 to 1. It is that of the first question:
+    /// later ones lean on it.
+    pub fn guess_task(&self) -> (Task, f32) {
+        let answers = self.turns.iter().rev().find(|(role, _)| *role == Role::Assistant);
+        let answer = answers.map_or("", |(_, text)| text);
+        Task::guess(&words::without_boilerplate(self.opening()), answer)
     }
 }
 
