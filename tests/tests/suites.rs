@@ -267,6 +267,11 @@ fn wordings_of_a_question_are_one_unit() {
             .value,
         1.0 / 3.0
     );
+    // One item has no agreement: that is kept as such.
+    let same = result(Measure::Agreement, items.clone());
+    let comparison = serde_json::to_string(&compare(&same, &same)).unwrap();
+    let read: Comparison = serde_json::from_str(&comparison).unwrap();
+    assert!(read.suites[0].examples[0].base_score.is_nan());
     // Of other measures they are drawn together, so that the interval is one of three questions, not of six rows.
     let grouped = result(Measure::ExactMatch, items.clone());
     let alone = items

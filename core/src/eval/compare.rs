@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::consistency::{Wording, consistency};
 use super::examine::{ItemResult, SuiteResult};
 use super::measure::{Measure, Needs};
-use super::stats::{Estimate, bootstrap, mean};
+use super::stats::{Estimate, bootstrap, mean, nullable};
 use crate::{Error, Result};
 
 /// Draws of the bootstrap.
@@ -217,9 +217,11 @@ pub struct SideBySide {
     pub base: String,
     /// The second model's answer.
     pub tuned: String,
-    /// The measure of the first on this item alone.
+    /// The measure of the first on this item alone; NaN where one item has none.
+    #[serde(with = "nullable")]
     pub base_score: f64,
     /// The measure of the second.
+    #[serde(with = "nullable")]
     pub tuned_score: f64,
 }
 

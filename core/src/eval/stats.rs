@@ -28,7 +28,7 @@ pub struct Estimate {
     pub high: f64,
 }
 
-mod nullable {
+pub(super) mod nullable {
     use super::*;
 
     pub fn serialize<S: Serializer>(value: &f64, to: S) -> std::result::Result<S::Ok, S::Error> {
