@@ -33,13 +33,13 @@ impl Asking<'_> {
 
 /// Words and phrases of a made-up language. A phrase is held out if one of its words is.
 pub fn translation(velan: &Velan, draw: &mut Draw, prose: &mut Vec<String>, rows: &mut Rows) {
-    let (times, phrase_times, train_phrases, held_out_phrases) = (60, 4, 160, 40);
+    let (times, phrase_times, train_phrases, held_out_phrases) = (60, 4, 10, 40);
     let held_out = |english: &str| english.split(' ').any(|word| velan.held_out.iter().any(|w| w == word));
     let asking = Asking {
         task: "translation",
         asked: &velan.asked,
         new: &velan.new,
-        times: 2,
+        times: 1,
     };
     let say = |draw: &mut Draw, en: &str, ve: &str| sentence(draw.text(&velan.statements), &[("en", en), ("ve", ve)]);
     for [en, ve] in velan.nouns.iter().chain(&velan.adjectives) {

@@ -243,10 +243,10 @@ fn tuning_teaches_to_answer_what_was_never_asked() {
     let examples = Dataset::prepare(&train, &preparation).unwrap().examples;
     let settings = TrainConfig {
         method: Method::Full,
-        learning_rate: Some(7e-4),
+        learning_rate: Some(6e-4),
         warmup_steps: 0.1,
         adam_beta2: 0.95,
-        batch_size: 16,
+        batch_size: 8,
         num_train_epochs: 2.0,
         seed: 1,
         ..TrainConfig::default()
