@@ -14,7 +14,7 @@ on = $(or $(and $(1),VK_DRIVER_FILES=$(1) VK_ICD_FILENAMES=$(1)),$(error its Vul
 # $(call some,FILTER) fails if no test has that name: a run of nothing must not look like success.
 some = $(CARGO_TEST) -- --list $(1) | grep -q ': test$$' || { echo 'no test is named $(1)'; exit 1; }
 
-.PHONY: help deps build demo test test-deps lint test-native test-swiftshader web test-browser bench-browser test-smollm2 fmt clean-cache
+.PHONY: help deps build demo base-model test test-deps lint test-native test-swiftshader web test-browser bench-browser test-smollm2 fmt clean-cache
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ build: ## build the wgpu-sft binary: target/release/wgpu-sft
 
 demo: deps build ## tune SmolLM2-135M on demo/train.jsonl and compare before and after (10 minutes without a GPU)
 	@demo/run.sh
+
+base-model: ## make the base model in base/ again: its corpus, its tokenizer, its training (half an hour without a GPU)
+	cargo build --release --locked -p wgpu-sft-cli -p wgpu-sft-base
+	@base/train.sh
 
 test: ## every check but the real model's; installs what it needs
 	@for stage in test-deps lint test-native test-swiftshader test-browser; do \

@@ -1,6 +1,7 @@
 //! tests
 
 mod activations;
+mod base;
 mod bench;
 mod checkpoint;
 mod cli;
