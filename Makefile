@@ -14,7 +14,7 @@ on = $(or $(and $(1),VK_DRIVER_FILES=$(1) VK_ICD_FILENAMES=$(1)),$(error its Vul
 # $(call some,FILTER) fails if no test has that name: a run of nothing must not look like success.
 some = $(CARGO_TEST) -- --list $(1) | grep -q ': test$$' || { echo 'no test is named $(1)'; exit 1; }
 
-.PHONY: help deps build demo base-model test test-deps lint test-native test-swiftshader web test-browser bench-browser test-smollm2 fmt clean-cache
+.PHONY: help deps build demo demo-smollm2 base-model test test-deps lint test-native test-swiftshader web test-browser bench-browser test-smollm2 fmt clean-cache
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +25,11 @@ deps: ## install what building and running need (Debian-like systems)
 build: ## build the wgpu-sft binary: target/release/wgpu-sft
 	cargo build --release --locked -p wgpu-sft-cli
 
-demo: deps build ## tune SmolLM2-135M on demo/train.jsonl and compare before and after (10 minutes without a GPU)
+demo: deps build ## teach the small base model in base/ to answer, and compare before and after (a minute)
 	@demo/run.sh
+
+demo-smollm2: deps build ## tune SmolLM2-135M on demo/train.jsonl and compare before and after (10 minutes without a GPU)
+	@demo/smollm2.sh
 
 base-model: ## make the base model in base/ again: its corpus, its tokenizer, its training (half an hour without a GPU)
 	cargo build --release --locked -p wgpu-sft-cli -p wgpu-sft-base

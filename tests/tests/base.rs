@@ -3,16 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use pollster::block_on;
-use wgpu_sft::data::{
-    ChatTemplate, Conversation, Dataset, Message, Preparation, Tokenizer, TokenizerConfig, micro_batches,
-};
-use wgpu_sft::formats::safetensors;
-use wgpu_sft::model::{Generator, Model, ModelConfig, Sampling, Use};
-use wgpu_sft::train::{Method, TrainConfig, Trainer};
+use wgpu_sft::model::ModelConfig;
 use wgpu_sft_base::facts::{EXPOSURES, facts};
 use wgpu_sft_base::{Draw, Row, SEED, SPECIAL, Tables, files, make};
-use wgpu_sft_tests::{gpu, model};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../base")
@@ -181,86 +174,4 @@ fn the_shipped_model_is_small() {
     let data = std::fs::read_dir(folder().join("data")).unwrap();
     let bytes: u64 = data.map(|file| file.unwrap().metadata().unwrap().len()).sum();
     assert!(bytes < 1_000_000, "{bytes}");
-}
-
-/// The shipped tokenizer and its template.
-fn tokenizer() -> (Tokenizer, ChatTemplate) {
-    let read = |name: &str| std::fs::read(folder().join("model").join(name)).unwrap();
-    let config = TokenizerConfig::from_json(&read("tokenizer_config.json")).unwrap();
-    let source = config.chat_template.clone().unwrap();
-    let template = ChatTemplate::new(&source, &config, None).unwrap();
-    (Tokenizer::from_json(&read("tokenizer.json"), config).unwrap(), template)
-}
-
-/// Share of the rows that the model answers as they have it, greedily, up to case and outer spaces.
-fn right(model: &Model, rows: &[Row]) -> f64 {
-    let (tokenizer, template) = tokenizer();
-    let ends = [0, SPECIAL.len() as u32 - 1];
-    let mut generator = block_on(Generator::new(model, 128)).unwrap();
-    let answers = rows.iter().filter(|row| {
-        let messages = vec![Message::new("user", row.question())];
-        let conversation = Conversation {
-            messages,
-            ..Conversation::default()
-        };
-        let prompt = conversation.prompt(&template, &tokenizer).unwrap();
-        let answer = block_on(generator.generate(&prompt, &Sampling::default(), 8, &ends, |_| true)).unwrap();
-        tokenizer
-            .decode(&answer, true)
-            .unwrap()
-            .trim()
-            .eq_ignore_ascii_case(row.answer())
-    });
-    answers.count() as f64 / rows.len() as f64
-}
-
-/// The recipe's bar: the base model does not answer; tuned, it answers what no tuning row has. `tune.toml` has the same settings.
-#[test]
-fn tuning_teaches_to_answer_what_was_never_asked() {
-    let (gpu, rows) = (gpu(), make(SEED).unwrap().rows);
-    let config = std::fs::read_to_string(folder().join("model/config.json")).unwrap();
-    let config = ModelConfig::from_json(&config).unwrap();
-    let file = std::fs::read(folder().join("model/model.safetensors")).unwrap();
-    let base = model(
-        &gpu,
-        &config,
-        &safetensors::tensors(&[&file], None).unwrap(),
-        &file,
-        Use::Trained,
-    );
-    let before = right(&base, &rows.heldout);
-    assert!(before <= 0.05, "the base model answers {before}");
-
-    let (tokenizer, template) = tokenizer();
-    let preparation = Preparation {
-        tokenizer: Some(&tokenizer),
-        template: Some(&template),
-        vocab_size: config.vocab_size,
-        max_length: 128,
-        ..Preparation::default()
-    };
-    let train = std::fs::read(folder().join("data/train.jsonl")).unwrap();
-    let examples = Dataset::prepare(&train, &preparation).unwrap().examples;
-    let settings = TrainConfig {
-        method: Method::Full,
-        learning_rate: Some(6e-4),
-        warmup_steps: 0.1,
-        adam_beta2: 0.95,
-        batch_size: 8,
-        num_train_epochs: 2.0,
-        seed: 1,
-        ..TrainConfig::default()
-    };
-    let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
-    assert!(tokens * 2 <= 60_000, "{tokens} tokens an epoch");
-    let (mut order, steps) = settings.order(examples.len()).unwrap();
-    let mut trainer = block_on(Trainer::new(base, &settings, steps, 512)).unwrap();
-    for step in 0..steps {
-        trainer
-            .submit(&micro_batches(&examples, order.step(step), 512).unwrap())
-            .unwrap();
-        block_on(trainer.metrics()).unwrap();
-    }
-    let after = right(&trainer.into_model(), &rows.heldout);
-    assert!(after >= 0.6, "the tuned model answers {after}");
 }

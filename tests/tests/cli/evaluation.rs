@@ -381,3 +381,38 @@ fn suites_that_cannot_be_run_are_refused() {
     );
     assert!(!bench.path("out").exists());
 }
+
+/// What `make demo` does: the small base model does not answer; tuned, it answers what no tuning row asks.
+#[test]
+fn the_demo_reaches_its_bar() {
+    let bench = Bench::new();
+    let base = format!("{}/../base", env!("CARGO_MANIFEST_DIR"));
+    let [tune, model, rows, suites] =
+        ["tune.toml", "model", "data/train.jsonl", "data/suites.toml"].map(|name| format!("{base}/{name}"));
+    let train = [
+        "train",
+        "--config",
+        &tune,
+        "--model",
+        &model,
+        "--data",
+        &rows,
+        "--eval-suite",
+        &suites,
+    ];
+    let out = bench
+        .run(&[&train[..], &["--output-dir", "out", "--seed", "1"]].concat())
+        .fine();
+    assert!(out.contains("report: out/report.html"), "{out}");
+    let suites = bench.json("out/compare.json")["suites"].clone();
+    let of = |name: &str| {
+        let all = suites.as_array().unwrap().iter();
+        let value = |of: &Value, which: &str| of["all"][which]["value"].as_f64().unwrap();
+        let found = all.into_iter().find(|of| of["name"] == json!(name)).unwrap();
+        (value(found, "base"), value(found, "tuned"))
+    };
+    let (before, after) = of("held-out");
+    assert!(before <= 0.05 && after >= 0.6, "{before} before, {after} after");
+    let page = String::from_utf8(bench.read("out/report.html")).unwrap();
+    assert!(page.contains("held-out") && page.contains("Where does"));
+}
