@@ -154,7 +154,7 @@ pub fn stories(stories: &Stories, draw: &mut Draw, prose: &mut Vec<String>, rows
     let story = |draw: &mut Draw, names: &[String], things: &[String]| {
         let places = draw.order(stories.places.len());
         let slots = [
-            ("n", &draw.text(names)[..]),
+            ("n", draw.text(names)),
             ("t", draw.text(things)),
             ("p", &stories.places[places[0]]),
             ("q", &stories.places[places[1]]),
