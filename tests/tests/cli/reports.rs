@@ -151,7 +151,7 @@ fn a_report_is_made_again_wherever_the_folder_is() {
     bench.write("elsewhere/moved/samples.jsonl", &format!("{sample}\n"));
     let estimate = json!({"value": 0.5, "stderr": 0.1, "low": 0.3, "high": 0.7});
     let all = json!({"items": 9, "base": estimate, "tuned": estimate, "difference": estimate, "wins": 5, "losses": 1, "ties": 3});
-    let suite = json!({"name": "facts", "measure": "f1", "kind": "generation", "higher_is_better": true, "forgetting": false,
+    let suite = json!({"name": "facts", "measure": "f1", "decides": true, "higher_is_better": true, "forgetting": false,
         "all": all, "tasks": [["capitals", all]], "examples": [], "signature": null});
     bench.write(
         "elsewhere/moved/compare.json",
