@@ -16,7 +16,7 @@ cat <<END
 
 That took $(($(date +%s) - started)) s. Everything about it, with curves and answers side by side:
   $run/report.html
-Ask it something, for instance "Where does Foto live?":
+Ask it something, for instance "What does Foto like to eat?":
   $sft chat --model $run
 Next, a real model (a download of 93 MB, then ten minutes without a GPU):
   make demo-smollm2

@@ -136,9 +136,12 @@ fn an_item_that_lacks_what_is_measured_is_refused() {
     item(json!({"text": "t"}), "perplexity").unwrap();
 }
 
-/// Results of a suite whose items have these tallies.
-fn result(measure: Measure, items: Vec<(Option<&str>, Option<&str>, &str, Vec<f64>)>) -> SuiteResult {
-    let item = |(i, (task, group, answer, tally)): (usize, (Option<&str>, Option<&str>, &str, Vec<f64>))| ItemResult {
+/// An item's task, group, answer and tally.
+type Did = (Option<&'static str>, Option<&'static str>, &'static str, Vec<f64>);
+
+/// Results of a suite whose items are these.
+fn result(measure: Measure, items: Vec<Did>) -> SuiteResult {
+    let item = |(i, (task, group, answer, tally)): (usize, Did)| ItemResult {
         line: i + 1,
         task: task.map(str::to_owned),
         group: group.map(str::to_owned),

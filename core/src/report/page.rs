@@ -23,7 +23,7 @@ pub(super) fn clipped(text: &str) -> String {
     let count = text.chars().count();
     match count {
         0 => "<i class=\"quiet\">nothing</i>".to_owned(),
-        ..=MOST_TEXT => name(text),
+        1..=MOST_TEXT => name(text),
         _ => {
             let shown: String = text.chars().take(MOST_TEXT).collect();
             format!(

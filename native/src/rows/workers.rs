@@ -18,6 +18,9 @@ const BATCH: usize = 64;
 /// Rows, or what was made of them, and where they are.
 type Batch<T> = Vec<(Place, T)>;
 
+/// A batch with its number, to be worked on.
+type Job = (usize, Batch<RowResult<Row>>);
+
 /// A batch with its number, or that a worker has panicked.
 type Done<T> = Option<(usize, Batch<T>)>;
 
@@ -63,11 +66,7 @@ pub fn on_every_core<T: Send>(
 }
 
 /// Work on batches until there are no more.
-fn work<T>(
-    to_do: &Mutex<Receiver<(usize, Batch<RowResult<Row>>)>>,
-    results: &Sender<Done<T>>,
-    make: &impl Fn(Place, RowResult<Row>) -> T,
-) {
+fn work<T>(to_do: &Mutex<Receiver<Job>>, results: &Sender<Done<T>>, make: &impl Fn(Place, RowResult<Row>) -> T) {
     let _alarm = Alarm(results);
     loop {
         let job = to_do.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -92,7 +91,7 @@ impl<T> Drop for Alarm<'_, T> {
 
 /// Batches on their way through the workers.
 struct Line<T, F> {
-    jobs: Sender<(usize, Batch<RowResult<Row>>)>,
+    jobs: Sender<Job>,
     done: Receiver<Done<T>>,
     /// Batches that may be under way.
     ahead: usize,

@@ -28,7 +28,7 @@ fn crc32c(data: &[u8]) -> u32 {
 
 fn unmasked(crc: &[u8]) -> u32 {
     let masked = u32::from_le_bytes(crc.try_into().unwrap()).wrapping_sub(0xa282_ead8);
-    masked >> 17 | masked << 15
+    masked.rotate_right(17)
 }
 
 /// A field of a message: its number, and a whole number or bytes.

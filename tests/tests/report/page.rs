@@ -46,7 +46,7 @@ fn suite(name: &str, measure: Measure, all: Difference) -> SuiteComparison {
 fn report(text: &str) -> Report {
     let t = |name: &str| format!("{name}{text}");
     let example = |i: u32| SideBySide {
-        task: (i % 2 == 0).then(|| t("task")),
+        task: i.is_multiple_of(2).then(|| t("task")),
         prompt: t("prompt"),
         reference: t("reference"),
         base: if i == 1 { String::new() } else { t("before") },
