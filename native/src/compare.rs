@@ -105,6 +105,9 @@ pub fn run(args: CompareArgs) -> Result<Outcome> {
     if !args.suites.are_asked_for() {
         bail!("compare needs --suite, or --measure beside --data");
     }
+    if args.suites.data.iter().any(|file| file == "-") {
+        bail!("-: standard input cannot be read twice; write it to a file first");
+    }
     let tuned = ModelFiles::open(&args.model, args.json)?;
     let other = args
         .base_model
@@ -124,6 +127,9 @@ pub fn run(args: CompareArgs) -> Result<Outcome> {
         source: &tuned,
         adapter: args.adapter.as_ref(),
     };
+    if base.name == tuned.name {
+        eprintln!("warning: both are the same model: give --adapter, --base-model or --base-adapter");
+    }
     let gpu = devices::open(&args.device)?;
     interrupt::catch("stopping")?;
     let (Some(before), Some(after)) = (base.results(&args, &gpu)?, tuned.results(&args, &gpu)?) else {
@@ -141,6 +147,15 @@ pub fn run(args: CompareArgs) -> Result<Outcome> {
     match args.json {
         true => line(&serde_json::to_string(&comparison)?)?,
         false => eval::comparison(&comparison, args.samples)?,
+    }
+    for suite in comparison
+        .suites
+        .iter()
+        .filter(|suite| suite.decides && args.fail_if.is_some())
+    {
+        if suite.measure.is_share() && suite.all.units() < 6 {
+            eprintln!("warning: suite {:?} has too few items to decide anything", suite.name);
+        }
     }
     let failed = match args.fail_if {
         None => None,

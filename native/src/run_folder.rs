@@ -107,7 +107,7 @@ impl RunFolder {
 
     /// Open a folder to go on in it: what was not finished goes, and so do checkpoints of steps past `step`, which are about to be made
     /// again, and the logs' lines past it.
-    pub fn go_on(&self, step: u64) -> Result<()> {
+    pub fn go_on(&self, step: u64, evaluated: bool) -> Result<()> {
         fs::create_dir_all(&self.folder).with_context(|| self.folder.display().to_string())?;
         for path in self.leftovers()? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -126,7 +126,7 @@ impl RunFolder {
             let path = entry.with_context(|| self.folder.display().to_string())?.path();
             let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
             let made = stem.and_then(|stem| stem.strip_prefix("step-")?.parse::<u64>().ok());
-            if made.is_none_or(|made| made > step) {
+            if made.is_none_or(|made| made > step || made == step && !evaluated) {
                 fs::remove_file(&path).with_context(|| path.display().to_string())?;
             }
         }
@@ -136,7 +136,7 @@ impl RunFolder {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(e).with_context(|| log.display().to_string()),
             };
-            crate::tensor_file::replace(&log, cut_back(&text, step).as_bytes())?;
+            crate::tensor_file::replace(&log, cut_back(&text, step, evaluated).as_bytes())?;
         }
         Ok(())
     }
@@ -223,11 +223,17 @@ fn step_of(name: &str) -> Option<u64> {
     name.strip_prefix("checkpoint-")?.parse().ok()
 }
 
-/// The log's lines up to a step. A line that a crash cut short is none.
-fn cut_back(text: &str, step: u64) -> String {
+/// The log's lines up to a step. A line that a crash cut short is none. Of that step itself, what an evaluation said stays only where it was
+/// `evaluated`.
+fn cut_back(text: &str, step: u64, evaluated: bool) -> String {
     let is_kept = |line: &&str| {
         let json: Option<Value> = serde_json::from_str(line).ok();
-        json.and_then(|json| json["step"].as_u64()).is_some_and(|at| at <= step)
+        let kept = |json: Value| {
+            let at = json["step"].as_u64()?;
+            let trained = json.get("loss").is_some();
+            Some(at < step || at == step && (evaluated || trained))
+        };
+        json.and_then(kept).unwrap_or(false)
     };
     text.split_inclusive('\n')
         .filter(|line| line.ends_with('\n'))

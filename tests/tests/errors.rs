@@ -254,3 +254,13 @@ fn a_refused_step_leaves_no_trace() {
     assert_eq!(got.0, want.0);
     assert!(got.1 == want.1, "weights or moments differ");
 }
+
+#[test]
+fn a_scope_that_an_error_leaves_is_closed() {
+    let gpu = gpu();
+    drop(gpu.scope("nothing"));
+    // As when an allocation in the middle is refused: what is left takes its guards with it, and the next scope is a scope again.
+    let outer = gpu.scope("outer");
+    drop(gpu.scope("inner"));
+    pollster::block_on(outer.finish()).unwrap();
+}

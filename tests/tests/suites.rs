@@ -84,6 +84,8 @@ fn a_reference_is_the_rows_answer_or_those_it_lists() {
         of(json!({"question": "q", "answers": {"text": ["x", "y"], "answer_start": [0, 1]}})),
         ["x", "y"]
     );
+    let squad = json!({"context": "c", "question": "q", "answers": {"text": ["x"], "answer_start": [0]}});
+    assert_eq!(item(squad, "f1").unwrap().prompt_text(), "c\n\nq");
     let unanswered = json!({"messages": [{"role": "user", "content": "q"}], "answer": "a"});
     let unanswered = item(unanswered, "exact_match").unwrap();
     assert_eq!(
@@ -116,7 +118,7 @@ fn an_item_that_lacks_what_is_measured_is_refused() {
     let answered = json!({"prompt": "q", "completion": "a"});
     for (json, measure, why) in [
         (asked.clone(), "exact_match", "reference"),
-        (asked.clone(), "loss", "answer in the row"),
+        (asked.clone(), "loss", "the row's own answer"),
         (asked.clone(), "acc", "choices"),
         (asked, "ifeval", "instruction_id_list"),
         (answered.clone(), "consistency", "group"),
@@ -206,7 +208,7 @@ fn better_and_worse_follow_the_measure() {
     };
     let (low, high) = (forgetting(low), forgetting(high));
     assert!(compare(&low, &low).is_better() && !compare(&low, &high).is_better() && compare(&low, &high).is_worse());
-    // Five items of five are too few to tell.
+    // Of a share, five items of five are too few to tell.
     let few = compare(
         &scores(Measure::ExactMatch, &[0.0; 5]),
         &scores(Measure::ExactMatch, &[1.0; 5]),
@@ -220,6 +222,34 @@ fn better_and_worse_follow_the_measure() {
     );
     assert_eq!(open.suites[0].verdict(), Verdict::Open);
     assert!(!open.is_better() && !open.is_worse());
+}
+
+#[test]
+fn a_number_that_is_none_is_worse_than_any() {
+    let (good, bad) = (
+        scores(Measure::Loss, &[1.0; 3]),
+        scores(Measure::Loss, &[1.0, f64::NAN, 1.0]),
+    );
+    let comparison = compare(&good, &bad);
+    assert!(comparison.is_worse() && comparison.suites[0].all.losses == 1);
+    assert!(compare(&bad, &good).is_better());
+    let kept: SuiteResult = serde_json::from_str(&serde_json::to_string(&bad).unwrap()).unwrap();
+    assert!(kept.items[1].tallies[&Measure::Loss][0].is_nan());
+}
+
+#[test]
+fn measures_go_by_the_names_that_people_write() {
+    for (name, measure) in [
+        ("ROUGE-L", Measure::RougeL),
+        ("chrF++", Measure::ChrfPlusPlus),
+        ("Macro F1", Measure::MacroF1),
+    ] {
+        assert_eq!(name.parse::<Measure>().unwrap(), measure);
+    }
+    // A single answer has as many orders of BLEU as it has words.
+    let stats = wgpu_sft::eval::bleu::BleuStats::of("yes", &["yes".to_owned()], &Default::default()).to_sums();
+    assert_eq!(Measure::Bleu.of(&stats), 0.0);
+    assert!((Measure::Bleu.of_unit(&stats) - 100.0).abs() < 1e-9);
 }
 
 #[test]

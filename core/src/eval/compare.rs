@@ -45,6 +45,14 @@ impl SuiteResult {
         units.filter(|unit| !unit.tally.is_empty()).collect()
     }
 
+    /// A measure on all items.
+    pub fn value(&self, measure: Measure) -> f64 {
+        let units = self.units(measure);
+        let tallies: Vec<&[f64]> = units.iter().map(|unit| &unit.tally[..]).collect();
+        let all: Vec<u32> = (0..tallies.len() as u32).collect();
+        value(measure, &tallies, &all)
+    }
+
     /// A measure on all items, with a 95 % interval over the units by the bootstrap.
     pub fn estimate(&self, measure: Measure) -> Estimate {
         let units = self.units(measure);
@@ -141,14 +149,25 @@ fn estimate(measure: Measure, tallies: &[&[f64]]) -> Estimate {
         _ => None,
     };
     if let Some(scores) = tallies.iter().map(score).collect::<Option<Vec<f64>>>() {
-        return mean(&scores);
+        let mean = mean(&scores);
+        // Student's interval knows nothing of the ends of a share.
+        return Estimate {
+            low: mean.low.max(0.0),
+            high: mean.high.min(1.0),
+            ..mean
+        };
     }
-    bootstrap(
+    let drawn = bootstrap(
         tallies.len() as u32,
         |drawn| value(measure, tallies, drawn),
         RESAMPLES,
         SEED,
-    )
+    );
+    // Where all units are right, or none is, draws do not differ; the truth may.
+    if measure.is_share() && drawn.low == drawn.high && (drawn.value == 0.0 || drawn.value == 1.0) {
+        return mean(&vec![drawn.value; tallies.len()]);
+    }
+    drawn
 }
 
 /// Two models on the same suites.
@@ -239,22 +258,53 @@ pub enum Verdict {
 impl SuiteComparison {
     /// What the interval over all items says.
     pub fn verdict(&self) -> Verdict {
-        self.all.verdict(self.higher_is_better)
+        self.all.verdict(self.measure)
     }
 }
 
 impl Difference {
-    /// What the interval says, where at least six units differ: of fewer, even a sign test of all against none leaves p above 0.05, and
-    /// the bootstrap of so few is too sure of itself.
-    pub fn verdict(&self, higher_is_better: bool) -> Verdict {
-        if self.wins + self.losses < 6 {
-            return Verdict::Open;
+    /// Units: items, or questions of several wordings.
+    pub fn units(&self) -> u64 {
+        self.wins + self.losses + self.ties
+    }
+
+    /// How many items there are, in words.
+    pub fn count(&self) -> String {
+        match self.units() {
+            units if units == self.items => self.items.to_string(),
+            units => format!("{} in {units}", self.items),
+        }
+    }
+
+    /// What the interval says, in words.
+    pub fn words(&self, measure: Measure) -> &'static str {
+        match self.verdict(measure) {
+            Verdict::Better => "better",
+            Verdict::Worse => "worse",
+            Verdict::Open if self.wins + self.losses > 0 && self.are_few(measure) => "too few differ",
+            Verdict::Open => "no clear difference",
+        }
+    }
+
+    /// Of a share, fewer than six units that differ decide nothing: even a sign test of all against none leaves p above 0.05, and the
+    /// bootstrap of so few is too sure of itself.
+    fn are_few(&self, measure: Measure) -> bool {
+        measure.is_share() && self.wins + self.losses < 6
+    }
+
+    /// What the interval says. A model whose number is none, where the other's is one, is worse.
+    pub fn verdict(&self, measure: Measure) -> Verdict {
+        match (self.base.value.is_finite(), self.tuned.value.is_finite()) {
+            (true, false) => return Verdict::Worse,
+            (false, true) => return Verdict::Better,
+            _ if self.are_few(measure) => return Verdict::Open,
+            _ => {}
         }
         let Estimate { low, high, .. } = self.difference;
         match (low > 0.0, high < 0.0) {
-            (true, _) if higher_is_better => Verdict::Better,
+            (true, _) if measure.higher_is_better() => Verdict::Better,
             (true, _) => Verdict::Worse,
-            (_, true) if higher_is_better => Verdict::Worse,
+            (_, true) if measure.higher_is_better() => Verdict::Worse,
             (_, true) => Verdict::Better,
             _ => Verdict::Open,
         }
@@ -333,11 +383,14 @@ fn difference(measure: Measure, base: &SuiteResult, tuned: &SuiteResult, task: O
     let (b, t): (Vec<&[f64]>, Vec<&[f64]>) = (b.iter().map(|x| &x[..]).collect(), t.iter().map(|x| &x[..]).collect());
     let (mut wins, mut losses, mut ties) = (0, 0, 0);
     for (b, t) in b.iter().zip(&t) {
-        let (b, t) = (measure.of(b), measure.of(t));
-        let (worse, better) = if measure.higher_is_better() { (b, t) } else { (t, b) };
-        match better.partial_cmp(&worse) {
-            Some(std::cmp::Ordering::Greater) => wins += 1,
-            Some(std::cmp::Ordering::Less) => losses += 1,
+        let (b, t) = (measure.of_unit(b), measure.of_unit(t));
+        let change = if measure.higher_is_better() { t - b } else { b - t };
+        // A number that is none is worse than any, whichever way is better.
+        match (b.is_finite(), t.is_finite()) {
+            (true, false) => losses += 1,
+            (false, true) => wins += 1,
+            _ if change > 0.0 => wins += 1,
+            _ if change < 0.0 => losses += 1,
             _ => ties += 1,
         }
     }
@@ -367,7 +420,7 @@ fn side_by_side(measure: Measure, base: &SuiteResult, tuned: &SuiteResult, most:
         *round += 1;
     }
     order.sort_unstable();
-    let score = |item: &ItemResult| measure.of(&tally(measure, &[item]));
+    let score = |item: &ItemResult| measure.of_unit(&tally(measure, &[item]));
     let show = |(_, at): &(usize, usize)| {
         let (b, t) = (&base.items[*at], &tuned.items[*at]);
         SideBySide {

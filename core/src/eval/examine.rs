@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::bleu::{BleuConfig, BleuStats};
 use super::chrf::ChrfStats;
@@ -125,7 +125,18 @@ impl Prepared {
 /// The labels of a classification: the suite's, or those of the rows.
 fn labels(suite: &Suite, items: &[Item]) -> Result<Labels> {
     if !suite.labels.is_empty() {
-        return Labels::new(&suite.labels);
+        let labels = Labels::new(&suite.labels)?;
+        for item in items {
+            let reference = item.references.first().map_or("", String::as_str);
+            if labels.find(reference).is_none() {
+                let why = format!(
+                    "the answer {reference:?} is none of the labels {}",
+                    suite.labels.join(", ")
+                );
+                return Err(item.place.blame(Error::data(why)));
+            }
+        }
+        return Ok(labels);
     }
     let mut found: Vec<&str> = items
         .iter()
@@ -155,7 +166,18 @@ pub struct ItemResult {
     /// The model's: what it wrote, cut at a stop, or the choice it took. Empty where nothing was asked.
     pub answer: String,
     /// The tally of each measure, see [`Measure`].
+    #[serde(deserialize_with = "tallies")]
     pub tallies: BTreeMap<Measure, Vec<f64>>,
+}
+
+/// JSON has `null` for a number that is none.
+fn tallies<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<BTreeMap<Measure, Vec<f64>>, D::Error> {
+    let all = BTreeMap::<Measure, Vec<Option<f64>>>::deserialize(from)?;
+    let numbers = |tally: Vec<Option<f64>>| tally.into_iter().map(|number| number.unwrap_or(f64::NAN)).collect();
+    Ok(all
+        .into_iter()
+        .map(|(measure, tally)| (measure, numbers(tally)))
+        .collect())
 }
 
 /// What a model did on a suite.

@@ -6,7 +6,8 @@ use super::ifeval::{Instruction, instructions as instructions_of};
 use super::measure::{Measure, Needs};
 use super::suite::Suite;
 use crate::data::{
-    AlpacaStyle, Body, Conversation, Message, Place, Preparation, Reading, Row, Shape, Tokenizer, alpaca_prompt,
+    AlpacaStyle, Body, ChatTemplate, Conversation, Example, IGNORE, Message, Place, Preparation, Reading, Row, Shape,
+    Tokenizer, TrainOn, alpaca_prompt,
 };
 use crate::{Error, Result};
 
@@ -37,7 +38,7 @@ impl Item {
     /// An item from a row of any shape that is asked something.
     ///
     /// The last answer of a row is its reference, unless it has `answers` (a list, or SQuAD's `{"text": [...]}`) or an `answer`. Rows may
-    /// lack an answer: `prompt` alone is then a user's message. Multiple choice has `choices` (a list, or ARC's `{"text", "label"}`), and
+    /// lack an answer: `prompt` or `question` alone is then a user's message, behind the row's `context` if it has one (SQuAD). Multiple choice has `choices` (a list, or ARC's `{"text", "label"}`), and
     /// the right one's index from 0, label or text as `answer`, `label`, `gold` or `answerKey`. IFEval has `instruction_id_list` and
     /// `kwargs`. `group` names the question that several rows word.
     ///
@@ -98,7 +99,10 @@ impl Item {
                     if !self.answered
                         && !matches!(self.body, Body::Plain(_) | Body::Segments(_) | Body::Tokens { .. }) =>
                 {
-                    return refuse(measure, "an answer in the row");
+                    return refuse(
+                        measure,
+                        "the row's own answer: a completion, an output, or a last message of the assistant",
+                    );
                 }
                 Needs::Choices if self.choices.len() < 2 => return refuse(measure, "two \"choices\" or more"),
                 Needs::Choices if self.gold.is_none() => {
@@ -198,17 +202,24 @@ impl Item {
 
     /// The tokens of each choice behind the prompt, and of the prompt.
     ///
-    /// Behind messages a choice is encoded apart, as training encodes answers. Behind a plain prompt it is encoded as lm-evaluation-harness
-    /// does (`_encode_pair`): white space that ends the prompt goes to the choice, which is what follows the prompt's tokens in the
-    /// tokens of both.
+    /// Through a chat template a choice is rendered as the answer that training would see, without the tokens that end it. Behind a plain
+    /// prompt it is encoded as lm-evaluation-harness does (`_encode_pair`): white space that ends the prompt goes to the choice, which is
+    /// what follows the prompt's tokens in the tokens of both. Behind Stanford's text it is encoded apart, as in training.
     ///
     /// # Errors
     /// As [`prompt`](Self::prompt), and [`Error::Data`] for a choice of no tokens.
     pub fn choice_ids(&self, with: &Preparation) -> Result<Vec<(Vec<u32>, Vec<u32>)>> {
         let pair = |choice: &String| -> Result<(Vec<u32>, Vec<u32>)> {
-            let pair = match &self.body {
-                Body::Text { prompt, .. } => encode_pair(tokenizer(with)?, prompt, choice)?,
-                _ => (self.ids(with)?, tokenizer(with)?.encode_continuation(choice)?),
+            let tokenizer = tokenizer(with)?;
+            let pair = match (&self.body, with.template) {
+                (Body::Text { prompt, .. }, _) => encode_pair(tokenizer, prompt, choice)?,
+                (Body::Chat(conversation), Some(template)) => answered(conversation, choice, template, tokenizer)?,
+                (Body::Chat(_), None) => encode_pair(tokenizer, &self.prompt_text(), choice)?,
+                (body, Some(template)) if with.alpaca_style() == AlpacaStyle::AlpacaChat => {
+                    let asked = body.conversation().ok_or_else(|| Error::data("asks nothing"))?;
+                    answered(&asked, choice, template, tokenizer)?
+                }
+                _ => (self.ids(with)?, tokenizer.encode_continuation(choice)?),
             };
             match pair.1.is_empty() {
                 true => Err(Error::data(format!("the choice {choice:?} has no tokens"))),
@@ -218,6 +229,31 @@ impl Item {
         let pairs: Result<Vec<_>> = self.choices.iter().map(pair).collect();
         pairs.map_err(|e| self.place.blame(e))
     }
+}
+
+/// The tokens before an answer and of it, as training sees them in a conversation that ends with it; without what ends the turn.
+fn answered(
+    conversation: &Conversation,
+    answer: &str,
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+) -> Result<(Vec<u32>, Vec<u32>)> {
+    let mut conversation = conversation.clone();
+    conversation.messages.pop_if(|message| message.role == "assistant");
+    conversation.first_target = conversation.messages.len();
+    conversation.messages.push(Message::new("assistant", answer));
+    let Example { mut ids, labels } = conversation.example(template, tokenizer, TrainOn::Last)?;
+    let start = labels.iter().position(|label| *label != IGNORE).unwrap_or(ids.len());
+    let end = labels
+        .iter()
+        .rposition(|label| *label != IGNORE)
+        .map_or(start, |last| last + 1);
+    ids.truncate(end);
+    while ids.len() > start && tokenizer.is_special(ids[ids.len() - 1]) {
+        ids.pop();
+    }
+    let answer = ids.split_off(start);
+    Ok((ids, answer))
 }
 
 /// Context and continuation as `TemplateLM._encode_pair` of lm-evaluation-harness makes them.
@@ -241,21 +277,32 @@ fn row(fields: &Map<String, Value>, shape: Option<Shape>) -> Result<(Row, bool)>
         shape,
         ..Reading::default()
     };
+    let error = match Row::from_json(&Value::Object(fields.clone()), &reading) {
+        Ok(row) => return Ok((row, true)),
+        Err(error) => error,
+    };
     let has = |field: &str| fields.contains_key(field);
     let mut completed = fields.clone();
     let asked = ["prompt", "question"].into_iter().find(|field| has(field));
     match asked {
         Some(asked) if !has("completion") && !has("messages") && shape.is_none() => {
-            let messages = match completed.shift_remove(asked).unwrap_or_default() {
-                Value::String(text) => json!([{"role": "user", "content": text}]),
-                other => other,
+            let context = fields
+                .get("context")
+                .and_then(Value::as_str)
+                .filter(|context| !context.is_empty());
+            let messages = match (completed.shift_remove(asked).unwrap_or_default(), context) {
+                (Value::String(text), None) => json!([{"role": "user", "content": text}]),
+                (Value::String(text), Some(context)) => {
+                    json!([{"role": "user", "content": format!("{context}\n\n{text}")}])
+                }
+                (other, _) => other,
             };
             completed.insert("messages".to_owned(), messages);
         }
         _ if has("instruction") && !has("output") && !has("response") => {
             completed.insert("output".to_owned(), "".into());
         }
-        _ => return Ok((Row::from_json(&Value::Object(completed), &reading)?, true)),
+        _ => return Err(error),
     }
     Ok((Row::from_json(&Value::Object(completed), &reading)?, false))
 }

@@ -211,6 +211,19 @@ impl Measure {
         }
     }
 
+    /// The number of one unit alone: as [`of`](Self::of), but for BLEU, of which a single answer has only as many orders as it has words
+    /// (sacreBLEU's `effective_order`).
+    pub fn of_unit(self, tally: &[f64]) -> f64 {
+        let config = BleuConfig {
+            effective_order: true,
+            ..BleuConfig::default()
+        };
+        match self {
+            Self::Bleu => BleuStats::from_sums(tally).score(&config),
+            _ => self.of(tally),
+        }
+    }
+
     /// sacreBLEU's settings, for the chrFs.
     pub(super) fn chrf(self) -> ChrfConfig {
         ChrfConfig {
@@ -259,9 +272,11 @@ impl FromStr for Measure {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
+        // People write ROUGE-L, macro-F1 and chrF.
+        let plain = |name: &str| name.to_lowercase().replace(['-', '_', ' '], "");
         Self::ALL
             .into_iter()
-            .find(|measure| measure.name() == name)
+            .find(|measure| plain(measure.name()) == plain(name))
             .ok_or_else(|| {
                 let names = Self::ALL.map(Self::name).join(", ");
                 Error::config("measure", format!("{name:?} is none of {names}, ifeval, consistency"))

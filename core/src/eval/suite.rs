@@ -24,19 +24,19 @@ pub struct Suite {
     #[serde(default)]
     pub forgetting: bool,
     /// Most tokens of an answer.
-    #[serde(default = "max_new_tokens")]
+    #[serde(default = "max_new_tokens", alias = "max-new-tokens")]
     pub max_new_tokens: u32,
     /// 0: the likeliest token, always.
     #[serde(default)]
     pub temperature: f32,
     /// Only so many of the likeliest tokens; 0: all.
-    #[serde(default)]
+    #[serde(default, alias = "top-k")]
     pub top_k: u32,
     /// Only the likeliest tokens that together reach this probability.
-    #[serde(default = "one")]
+    #[serde(default = "one", alias = "top-p")]
     pub top_p: f32,
     /// Only tokens at least so likely as this share of the likeliest.
-    #[serde(default)]
+    #[serde(default, alias = "min-p")]
     pub min_p: f32,
     /// What draws come from.
     #[serde(default = "seed")]
@@ -103,7 +103,15 @@ impl SuiteFile {
     /// [`Error::Config`] for what is no TOML, an unknown key or measure, a value out of range, a name that is there twice, and a file
     /// without suites.
     pub fn from_toml(text: &str) -> Result<Self> {
-        let file: Self = toml::from_str(text).map_err(|e| Error::config("suite", e.to_string().trim_end()))?;
+        let file: Self = toml::from_str(text).map_err(|e| {
+            let before = e.span().map_or("", |span| text.get(..span.start).unwrap_or(text));
+            let line = before.matches('\n').count() + 1;
+            let hint = match e.message().starts_with("invalid type: map, expected a sequence") {
+                true => ": write [[suite]], with two brackets",
+                false => "",
+            };
+            Error::config("suite", format!("line {line}: {}{hint}", e.message()))
+        })?;
         if file.suite.is_empty() {
             return Err(Error::config("suite", "the file has no [[suite]]"));
         }

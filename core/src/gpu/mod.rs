@@ -346,11 +346,13 @@ impl Gpu {
     /// Collect the errors of everything done on this thread until [`Scope::finish`].
     pub fn scope(&self, doing: impl Into<String>) -> Scope {
         let push = |filter| self.device().push_error_scope(filter);
+        let internal = push(wgpu::ErrorFilter::Internal);
+        let memory = push(wgpu::ErrorFilter::OutOfMemory);
         Scope {
             doing: doing.into(),
-            internal: push(wgpu::ErrorFilter::Internal),
-            memory: push(wgpu::ErrorFilter::OutOfMemory),
             validation: push(wgpu::ErrorFilter::Validation),
+            memory,
+            internal,
         }
     }
 }
@@ -370,9 +372,10 @@ fn experimental(features: wgpu::Features) -> wgpu::ExperimentalFeatures {
 /// Errors of the device between [`Gpu::scope`] and [`Scope::finish`].
 pub struct Scope {
     doing: String,
-    internal: wgpu::ErrorScopeGuard,
-    memory: wgpu::ErrorScopeGuard,
+    // Innermost first: where a scope is left by an error, its guards are dropped in this order, which must be that of a stack.
     validation: wgpu::ErrorScopeGuard,
+    memory: wgpu::ErrorScopeGuard,
+    internal: wgpu::ErrorScopeGuard,
 }
 
 impl Scope {

@@ -17,7 +17,7 @@ pub(super) fn write(page: &mut String, comparison: &Comparison) -> Result {
     writeln!(
         page,
         "<p class=\"quiet\">Base: <code>{base}</code>. Tuned: <code>{tuned}</code>. Small numbers are 95 % intervals; a difference is \
-         called better or worse where its interval leaves zero out.</p>"
+         called better or worse where its interval leaves zero out and six items or more differ.</p>"
     )?;
     if comparison.suites.is_empty() {
         return writeln!(page, "<p class=\"quiet\">There are no suites in it.</p>");
@@ -66,23 +66,29 @@ fn open_table(page: &mut String, first: &str) -> Result {
     )
 }
 
-/// Whether a difference is more than chance: a class of the page's style, and a word.
-fn verdict(difference: &Difference, higher_is_better: bool) -> (&'static str, &'static str) {
-    match difference.verdict(higher_is_better) {
-        Verdict::Better => ("good", "better"),
-        Verdict::Worse => ("error", "worse"),
-        Verdict::Open => ("quiet", "no clear difference"),
-    }
+/// Whether a difference is more than chance: a class of the page's style, and words.
+fn verdict(difference: &Difference, measure: Measure) -> (&'static str, &'static str) {
+    let class = match difference.verdict(measure) {
+        Verdict::Better => "good",
+        Verdict::Worse => "error",
+        Verdict::Open => "quiet",
+    };
+    (class, difference.words(measure))
 }
 
 fn write_row(page: &mut String, title: &str, about: Option<&str>, of: &Difference, measure: Measure) -> Result {
     let about = about.map_or(String::new(), |about| format!("{}; ", name(about)));
     write!(
         page,
-        "<tr><td><b>{}</b><small>{about}{} item{}</small>",
+        "<tr><td><b>{}</b><small>{about}{} item{}{groups}</small>",
         name(title),
         grouped(of.items),
-        if of.items == 1 { "" } else { "s" }
+        if of.items == 1 { "" } else { "s" },
+        groups = if of.units() == of.items {
+            String::new()
+        } else {
+            format!(" in {} groups", grouped(of.units()))
+        }
     )?;
     write_wins(page, of)?;
     page.push_str("</td>");
@@ -94,7 +100,7 @@ fn write_row(page: &mut String, title: &str, about: Option<&str>, of: &Differenc
             measure.show(estimate.value)
         )?;
     }
-    let (class, word) = verdict(of, measure.higher_is_better());
+    let (class, word) = verdict(of, measure);
     writeln!(
         page,
         "<td>{}<small>{}</small><small class=\"{class}\">{word}</small></td></tr>",

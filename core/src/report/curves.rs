@@ -130,6 +130,7 @@ pub(super) fn memory(report: &Report) -> BarChart {
         ("gradients", memory.gradients, 0),
         ("optimizer", memory.optimizer, 0),
         ("activations", memory.activations, 0),
+        ("suites", memory.suites, 0),
         ("planned in all", memory.total(), 5),
     ];
     let peaks = report.run.sessions.iter().filter_map(|session| session.peak_memory);

@@ -35,6 +35,9 @@ pub struct Report {
 pub struct Sample {
     /// Optimizer steps done.
     pub step: u64,
+    /// The suite that asked.
+    #[serde(default)]
+    pub suite: String,
     /// What was asked.
     pub prompt: String,
     /// What would be right.

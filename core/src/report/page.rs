@@ -116,6 +116,7 @@ impl Report {
     fn state(&self) -> (&'static str, String) {
         let (done, total) = (self.steps(), self.run.total_steps);
         match self.run.last().map(|session| session.outcome).unwrap_or_default() {
+            Outcome::Finished if done < total => ("good", format!("stopped early after step {done} of {total}")),
             Outcome::Finished => (
                 "good",
                 format!("finished: {total} step{}", if total == 1 { "" } else { "s" }),
@@ -217,17 +218,23 @@ impl Report {
 /// Answers by prompt; those that stay the same are shown once.
 fn write_samples(page: &mut String, samples: &[Sample]) -> std::fmt::Result {
     page.push_str("<h2>Answers as they changed</h2>\n");
-    let mut prompts: Vec<&str> = Vec::new();
+    let mut asked: Vec<(&str, &str)> = Vec::new();
     for sample in samples {
-        if !prompts.contains(&sample.prompt.as_str()) {
-            prompts.push(&sample.prompt);
+        let this = (sample.suite.as_str(), sample.prompt.as_str());
+        if !asked.contains(&this) {
+            asked.push(this);
         }
     }
-    for prompt in prompts {
-        let of: Vec<&Sample> = samples.iter().filter(|sample| sample.prompt == prompt).collect();
+    for (suite, prompt) in asked {
+        let same = |sample: &&Sample| sample.suite == suite && sample.prompt == prompt;
+        let of: Vec<&Sample> = samples.iter().filter(same).collect();
+        let badge = match suite {
+            "" => String::new(),
+            suite => format!("<span class=\"badge\">{}</span> ", name(suite)),
+        };
         writeln!(
             page,
-            "<article class=\"example\"><p class=\"text\">{}</p>",
+            "<article class=\"example\"><p class=\"text\">{badge}{}</p>",
             clipped(prompt)
         )?;
         if let Some(first) = of.first().filter(|sample| !sample.reference.is_empty()) {

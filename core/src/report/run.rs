@@ -105,6 +105,9 @@ pub struct MemorySummary {
     pub optimizer: u64,
     /// Activations, their gradients, logits, scratch.
     pub activations: u64,
+    /// What asking suites takes: keys and values, activations of evaluations.
+    #[serde(default)]
+    pub suites: u64,
     /// Tokens computed at once.
     pub micro_batch_tokens: u64,
     /// How frozen weights are stored.
@@ -116,7 +119,7 @@ pub struct MemorySummary {
 impl MemorySummary {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.adapter + self.gradients + self.optimizer + self.activations
+        self.weights + self.adapter + self.gradients + self.optimizer + self.activations + self.suites
     }
 }
 

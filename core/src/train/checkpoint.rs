@@ -125,6 +125,9 @@ pub struct Counters {
     pub loss_sum: f64,
     /// Targets since the last line of the log.
     pub loss_targets: u64,
+    /// The step after which was last evaluated.
+    #[serde(default)]
+    pub evaluated: Option<u64>,
     /// The best evaluation so far.
     #[serde(default)]
     pub best: Option<Best>,
@@ -134,12 +137,14 @@ pub struct Counters {
 }
 
 /// An evaluation.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Best {
     /// Optimizer steps before it.
     pub step: u64,
-    /// What it came to, by the number that decides.
+    /// The number that decides, by its name in `metrics.jsonl`.
+    pub metric: String,
+    /// What it came to.
     pub value: f64,
 }
 

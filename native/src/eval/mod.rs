@@ -48,8 +48,14 @@ pub fn run(args: EvalArgs) -> Result<Outcome> {
     if args.suites.are_asked_for() {
         return on_suites(args);
     }
-    if args.output.is_some() {
-        return Err(Error::config("output", "needs --suite or --measure").into());
+    for (field, given) in [
+        ("output", args.output.is_some()),
+        ("limit", args.suites.limit.is_some()),
+        ("max_new_tokens", args.suites.max_new_tokens.is_some()),
+    ] {
+        if given {
+            return Err(Error::config(field, "needs --suite or --measure").into());
+        }
     }
     let source = ModelFiles::open(&args.model.model, args.json)?;
     let rows = source

@@ -28,20 +28,21 @@ pub struct SuiteArgs {
     pub suite: Vec<PathBuf>,
 
     /// Only the suites of these names
-    #[arg(long, value_name = "NAME", num_args = 1.., requires = "suite")]
+    #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',', requires = "suite")]
     pub only: Vec<String>,
 
-    /// What to measure on the rows of --data, such as exact_match, rougeL, bleu, acc_norm or ifeval [default: loss,
-    /// perplexity and token accuracy]
-    #[arg(long, value_name = "NAME", num_args = 1..)]
+    /// What to measure on the rows of --data: loss, perplexity, token_accuracy, exact_match, f1, rouge1, rouge2, rougeL,
+    /// rougeLsum, bleu, chrf, chrf++, accuracy, macro_f1, acc, acc_norm, acc_bytes, consistency (agreement, worst_case) or
+    /// ifeval; `eval` without it tells loss, perplexity and token accuracy
+    #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     pub measure: Vec<String>,
 
-    /// Only so many of the first rows
-    #[arg(long, value_name = "N", requires = "measure")]
+    /// Only so many of the first rows of each suite
+    #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 
-    /// Most tokens of an answer [default: 128]
-    #[arg(long, value_name = "N", requires = "measure")]
+    /// Most tokens of an answer, whatever the suites say [default: 128]
+    #[arg(long, value_name = "N")]
     pub max_new_tokens: Option<u32>,
 }
 
@@ -83,11 +84,23 @@ impl SuiteArgs {
             let name = Path::new(file)
                 .file_stem()
                 .map_or_else(|| file.clone(), |stem| stem.to_string_lossy().into());
-            let mut suite = Suite::new(name, file.clone(), measures.concat());
-            suite.limit = self.limit;
+            let mut measures = measures.concat();
+            let mut seen = Vec::new();
+            measures.retain(|measure| {
+                !seen.contains(measure) && {
+                    seen.push(*measure);
+                    true
+                }
+            });
+            if all.iter().any(|(other, _)| other.name == name) {
+                bail!("data: {name} is there twice");
+            }
+            all.push((Suite::new(name, file.clone(), measures), file.into()));
+        }
+        for (suite, _) in &mut all {
+            suite.limit = self.limit.or(suite.limit);
             suite.max_new_tokens = self.max_new_tokens.unwrap_or(suite.max_new_tokens);
             suite.validate()?;
-            all.push((suite, file.into()));
         }
         Ok(all)
     }

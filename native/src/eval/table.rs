@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use wgpu_sft::eval::{Comparison, Difference, Estimate, Measure, SuiteResult, Verdict};
+use wgpu_sft::eval::{Comparison, Difference, Estimate, Measure, SuiteResult};
 
 use crate::progress::line;
 
@@ -77,11 +77,14 @@ pub fn results(results: &[SuiteResult], samples: usize) -> Result<()> {
         }
     }
     print(&rows, &[2, 3])?;
-    for result in results.iter().filter(|result| result.suite.asks()) {
-        for item in result.items.iter().take(samples) {
-            line("")?;
+    for result in results.iter().filter(|result| samples > 0 && result.suite.asks()) {
+        line(&format!("\n{}:", result.suite.name))?;
+        for (i, item) in result.items.iter().take(samples).enumerate() {
+            if i > 0 {
+                line("")?;
+            }
             sample("asked", &item.prompt)?;
-            sample("wanted", &item.references.join(" | "))?;
+            wanted(&item.references.join(" | "))?;
             sample("answer", &item.answer)?;
         }
     }
@@ -97,11 +100,22 @@ fn signatures(all: impl Iterator<Item = (Measure, String)>) -> Result<()> {
     for (measure, signature) in all {
         let text = format!("{measure}: {signature}");
         if !said.contains(&text) {
+            if said.is_empty() {
+                line("")?;
+            }
             line(&text)?;
             said.push(text);
         }
     }
     Ok(())
+}
+
+fn wanted(text: &str) -> Result<()> {
+    if text.is_empty() {
+        Ok(())
+    } else {
+        sample("wanted", text)
+    }
 }
 
 fn sample(name: &str, text: &str) -> Result<()> {
@@ -151,14 +165,6 @@ pub fn results_json(results: &[SuiteResult]) -> Value {
     json!({ "suites": results.iter().flat_map(suite).collect::<Vec<_>>() })
 }
 
-fn verdict(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Better => "better",
-        Verdict::Worse => "WORSE",
-        Verdict::Open => "no difference found",
-    }
-}
-
 /// Print a comparison, and up to `samples` items of each suite side by side.
 pub fn comparison(comparison: &Comparison, samples: usize) -> Result<()> {
     line(&format!("base:  {}\ntuned: {}\n", comparison.base, comparison.tuned))?;
@@ -174,17 +180,20 @@ pub fn comparison(comparison: &Comparison, samples: usize) -> Result<()> {
         "",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let row = |name: String, measure: Measure, difference: &Difference, higher: bool| {
+    let row = |name: String, measure: Measure, difference: &Difference| {
         vec![
             name,
             measure.to_string(),
-            difference.items.to_string(),
+            difference.count(),
             measure.show(difference.base.value),
             measure.show(difference.tuned.value),
             measure.show_change(difference.difference.value),
             interval(measure, &difference.difference, true),
             format!("{}/{}/{}", difference.wins, difference.losses, difference.ties),
-            verdict(difference.verdict(higher)).to_owned(),
+            match difference.words(measure) {
+                "worse" => "WORSE".to_owned(),
+                words => words.to_owned(),
+            },
         ]
     };
     for suite in &comparison.suites {
@@ -193,22 +202,24 @@ pub fn comparison(comparison: &Comparison, samples: usize) -> Result<()> {
             (true, false) => suite.name.clone(),
             (false, _) => String::new(),
         };
-        rows.push(row(name, suite.measure, &suite.all, suite.higher_is_better));
+        rows.push(row(name, suite.measure, &suite.all));
         for (task, difference) in &suite.tasks {
-            rows.push(row(
-                format!("  {task}"),
-                suite.measure,
-                difference,
-                suite.higher_is_better,
-            ));
+            rows.push(row(format!("  {task}"), suite.measure, difference));
         }
     }
     print(&rows, &[2, 3, 4, 5])?;
-    for suite in &comparison.suites {
-        for example in suite.examples.iter().take(samples) {
-            line("")?;
+    for suite in comparison
+        .suites
+        .iter()
+        .filter(|suite| samples > 0 && !suite.examples.is_empty())
+    {
+        line(&format!("\n{}:", suite.name))?;
+        for (i, example) in suite.examples.iter().take(samples).enumerate() {
+            if i > 0 {
+                line("")?;
+            }
             sample("asked", &example.prompt)?;
-            sample("wanted", &example.reference)?;
+            wanted(&example.reference)?;
             sample("base", &example.base)?;
             sample("tuned", &example.tuned)?;
         }

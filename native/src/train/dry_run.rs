@@ -8,6 +8,7 @@ use wgpu_sft::data::{Examples, micro_batches, pack};
 use wgpu_sft::train::Trainer;
 
 use super::Job;
+use super::evaluations::Evaluations;
 use super::steps::Packing;
 use crate::Outcome;
 use crate::progress::duration;
@@ -29,6 +30,8 @@ fn packing(job: &mut Job, trainer: &Trainer) -> Result<Packing> {
 /// Time one micro-batch of the first step. Nothing is written.
 pub fn run(job: &mut Job) -> Result<Outcome> {
     let mut trainer = job.trainer()?;
+    job.suite_bytes = Evaluations::new(job, &trainer)?.bytes;
+    job.refuse_past_limit()?;
     let rows = job.order.step(0);
     let mut batches = micro_batches(&job.rows.examples, rows, job.identity.micro_batch_tokens as usize)?;
     batches.truncate(1);

@@ -14,6 +14,7 @@ use wgpu_sft::train::checkpoint::{Best, Counters};
 use super::Job;
 use crate::config_file::Settings;
 use crate::eval::Suites;
+use crate::one_line;
 use crate::progress::bytes;
 use crate::rows::Rows;
 use crate::tensor_file::replace;
@@ -54,6 +55,17 @@ impl Watch {
                 .map(|measure| (key(&suite.name, *measure), measure.higher_is_better()));
             known.extend(names);
         }
+        if let Some((i, (name, _))) = known
+            .iter()
+            .enumerate()
+            .find(|(i, (name, _))| known[..*i].iter().any(|(other, _)| other == name))
+        {
+            let why = format!(
+                "{name} would be there twice in the log (number {}): give the suite another name",
+                i + 1
+            );
+            return Err(Error::config("eval_suite", why).into());
+        }
         let load_best = settings.load_best_model_at_end.unwrap_or(false);
         let patience = settings.early_stopping_patience;
         let Some(first) = known.first() else {
@@ -70,8 +82,8 @@ impl Watch {
         };
         let (metric, higher_is_better) = match &settings.metric_for_best_model {
             None => first.clone(),
-            Some(name) => {
-                let name = name.strip_prefix("eval_").unwrap_or(name);
+            Some(asked) => {
+                let name = asked.strip_prefix("eval_").unwrap_or(asked);
                 let found = known
                     .iter()
                     .find(|(known, _)| known.strip_prefix("eval_") == Some(name));
@@ -79,7 +91,7 @@ impl Watch {
                     let names: Vec<_> = known.iter().map(|(name, _)| name.as_str()).collect();
                     Error::config(
                         "metric_for_best_model",
-                        format!("{name:?} is none of {}", names.join(", ")),
+                        format!("{asked:?} is none of {}", names.join(", ")),
                     )
                 })?
             }
@@ -111,6 +123,29 @@ impl Watch {
         }))
     }
 
+    /// What decides, by its name in `metrics.jsonl`.
+    pub fn metric(&self) -> &str {
+        &self.metric
+    }
+
+    /// Forget a best evaluation that a run which goes on cannot use: by another number, or without its checkpoint.
+    pub fn check(&self, job: &Job, counters: &mut Counters) {
+        let Some(best) = &counters.best else { return };
+        let why = if best.metric != self.metric {
+            format!("it was told by {}, now by {}", best.metric, self.metric)
+        } else if self.load_best && job.folder.checkpoint(best.step).is_err() {
+            "its checkpoint is not in the output folder".to_owned()
+        } else {
+            return;
+        };
+        eprintln!(
+            "warning: the best evaluation, after step {}, is forgotten: {why}",
+            best.step
+        );
+        counters.best = None;
+        counters.evaluations_without_gain = 0;
+    }
+
     /// Whether the run is to end here.
     pub fn has_had_enough(&self, counters: &Counters) -> bool {
         self.patience
@@ -137,7 +172,11 @@ impl Watch {
             }
         };
         if let (true, Some(value)) = (best, value) {
-            counters.best = Some(Best { step, value });
+            counters.best = Some(Best {
+                step,
+                metric: self.metric.clone(),
+                value,
+            });
         }
         counters.evaluations_without_gain = if gained {
             0
@@ -156,6 +195,8 @@ fn key(suite: &str, measure: Measure) -> String {
 /// What is evaluated during a run, its buffers allocated before the first step.
 pub struct Evaluations {
     examiner: Option<Examiner>,
+    /// What that allocated.
+    pub bytes: u64,
 }
 
 /// What an evaluation came to.
@@ -170,7 +211,10 @@ impl Evaluations {
     /// For the model that is trained.
     pub fn new(job: &Job, trainer: &Trainer) -> Result<Self> {
         let Some(suites) = &job.suites else {
-            return Ok(Self { examiner: None });
+            return Ok(Self {
+                examiner: None,
+                bytes: 0,
+            });
         };
         let before = job.gpu.memory().live();
         let examiner = block_on(Examiner::new(trainer.model(), &suites.prepared))?;
@@ -186,21 +230,15 @@ impl Evaluations {
         ))?;
         Ok(Self {
             examiner: Some(examiner),
+            bytes: job.gpu.memory().live().saturating_sub(before),
         })
     }
 
-    /// Whether there is an evaluation after `step` steps that has not been made.
+    /// Whether there is an evaluation after `step` steps. What tuning changes is told from the start.
     pub fn are_due(&self, job: &Job, step: u64) -> bool {
-        let due = |every: u64| step.is_multiple_of(every);
-        match (&job.watch, &job.suites) {
-            (None, _) => false,
-            // What tuning changes is told from the start.
-            (_, Some(_)) => {
-                let due = step == 0 || step == job.total || job.settings.eval_steps.is_some_and(due);
-                due && !file(job, step).exists()
-            }
-            (_, None) => step == job.total || step > 0 && job.settings.eval_steps.is_some_and(due),
-        }
+        let due = |every: u64| step > 0 && step.is_multiple_of(every);
+        let start = step == 0 && job.suites.is_some();
+        job.watch.is_some() && (start || step == job.total || job.settings.eval_steps.is_some_and(due))
     }
 
     /// Evaluate after `step` steps; `None` when that was interrupted.
@@ -238,7 +276,7 @@ impl Evaluations {
             for result in &results {
                 let mut text = format!("{at}  {}:", result.suite.name);
                 for &measure in &result.suite.measure {
-                    let value = result.estimate(measure).value;
+                    let value = result.value(measure);
                     numbers.insert(key(&result.suite.name, measure), json!(value));
                     text += &format!("  {measure} {}", measure.show(value));
                 }
@@ -251,6 +289,7 @@ impl Evaluations {
             replace(&path, serde_json::to_string(&results)?.as_bytes())?;
             job.folder.samples(&samples(step, &results))?;
         }
+        counters.evaluated = Some(step);
         let best = match &job.watch {
             Some(watch) if step > 0 => watch.see(step, &numbers, counters),
             _ => false,
@@ -288,11 +327,21 @@ fn read(job: &Job, step: u64) -> Result<Vec<SuiteResult>> {
     serde_json::from_slice(&text).with_context(named)
 }
 
-/// What the run changed: the model after `step` steps beside what it began as. Kept as `compare.json`.
+/// What the run changed: the model after `step` steps beside what it began as. Kept as `compare.json`. Suites that were not asked before the
+/// first step, or were others then, leave nothing to compare with: that is said, and the run is none the worse.
 pub fn compare(job: &Job, step: u64) -> Result<Option<Comparison>> {
     if job.suites.is_none() {
         return Ok(None);
     }
+    let compared = compared(job, step);
+    if let Err(error) = &compared {
+        eprintln!("warning: before and after are not compared: {}", one_line(error));
+        return Ok(None);
+    }
+    compared.map(Some)
+}
+
+fn compared(job: &Job, step: u64) -> Result<Comparison> {
     let (before, after) = (read(job, 0)?, read(job, step)?);
     let names = (
         job.source.name.as_str(),
@@ -301,5 +350,5 @@ pub fn compare(job: &Job, step: u64) -> Result<Option<Comparison>> {
     let comparison = Comparison::new((names.0, &before), (&names.1, &after), SIDE_BY_SIDE)?;
     let text = serde_json::to_string_pretty(&comparison)?;
     replace(&job.folder.path().join("compare.json"), text.as_bytes())?;
-    Ok(Some(comparison))
+    Ok(comparison)
 }

@@ -16,7 +16,7 @@ use wgpu_sft::data::{AlpacaStyle, Examples, Mix, Order};
 use wgpu_sft::formats::Dtype;
 use wgpu_sft::gpu::{Gpu, Storage};
 use wgpu_sft::model::Use;
-use wgpu_sft::train::checkpoint::{Device, Identity};
+use wgpu_sft::train::checkpoint::{Counters, Device, Identity};
 use wgpu_sft::train::memory::{self, MemoryPlan};
 use wgpu_sft::train::{Method, Recompute, TrainConfig, Trainer, work};
 
@@ -30,7 +30,7 @@ use crate::progress::{bytes, line};
 use crate::rows::Rows;
 use crate::run_folder::{Checkpoint, RunFolder};
 use crate::{Outcome, devices, interrupt, pipeline_cache};
-use evaluations::Watch;
+use evaluations::{Evaluations, Watch};
 
 /// Tokens computed at once where no flag says: more gain nothing, and cost memory.
 const MOST_TOKENS: u32 = 2048;
@@ -49,6 +49,8 @@ struct Job {
     total: u64,
     /// Optimizer steps that are done.
     done: u64,
+    /// What asking suites has allocated.
+    suite_bytes: u64,
     gpu: Gpu,
     usage: Use,
     memory: MemoryPlan,
@@ -79,20 +81,23 @@ pub fn run(args: TrainArgs) -> Result<Outcome> {
         return dry_run::run(&mut job);
     }
     let mut trainer = job.trainer()?;
-    let mut counters = Default::default();
+    // Everything is allocated before anything of an earlier run is removed.
+    let mut evaluations = Evaluations::new(&job, &trainer)?;
+    job.suite_bytes = evaluations.bytes;
+    job.refuse_past_limit()?;
+    let mut counters = Counters::default();
     match &job.checkpoint {
         None => job.folder.start()?,
         Some(checkpoint) => {
             saving::restore(checkpoint, &mut trainer)?;
             (job.done, counters) = (checkpoint.state.step, checkpoint.state.counters.clone());
-            job.folder.go_on(job.done)?;
+            job.folder.go_on(job.done, counters.evaluated == Some(job.done))?;
             job.say(&format!("resuming after step {} of {}", job.done, job.total))?;
         }
     }
     let record = Record::begin(&job, &trainer)?;
     interrupt::catch("stopping after this step; once more to stop at once")?;
-    let done = job.done;
-    let outcome = steps::run(&mut job, &mut trainer, done, counters);
+    let outcome = steps::run(&mut job, &mut trainer, &mut evaluations, counters);
     record.end(&job, outcome)
 }
 
@@ -237,6 +242,7 @@ impl Job {
             order,
             total,
             done: 0,
+            suite_bytes: 0,
             gpu,
             usage,
             memory,
@@ -339,6 +345,22 @@ impl Job {
             hint: "use fewer --micro-batch-tokens, shorter rows (--max-length) or a smaller model".to_owned(),
         }
         .into())
+    }
+
+    /// Refuse suites that take a run past the memory that it may use.
+    fn refuse_past_limit(&self) -> Result<()> {
+        let need = self.memory.total() + self.suite_bytes;
+        match self.settings.memory_limit()? {
+            Some(have) if need > have && self.suite_bytes > 0 => Err(Error::TooLarge {
+                what: "the run with its suites".to_owned(),
+                need,
+                have,
+                hint: "raise --memory-limit, or use suites of shorter prompts and fewer --micro-batch-tokens"
+                    .to_owned(),
+            }
+            .into()),
+            _ => Ok(()),
+        }
     }
 
     /// Put the model on the device, ready for its first step.

@@ -82,6 +82,7 @@ impl Record {
                 gradients: plan.gradients,
                 optimizer: plan.optimizer,
                 activations: plan.activations,
+                suites: 0, // known when they are allocated
                 micro_batch_tokens: plan.capacity.into(),
                 dtype: job.identity.dtype.clone(),
                 recompute: trainer.recomputes(),
@@ -103,6 +104,7 @@ impl Record {
             // A run may have had enough before its last step.
             _ => How::Finished,
         };
+        self.run.memory.suites = job.suite_bytes;
         if let Some(session) = self.run.sessions.last_mut() {
             session.ended = Some(now());
             session.to_step = Some(job.done);

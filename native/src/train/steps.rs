@@ -63,7 +63,8 @@ struct Log {
 }
 
 /// Run the steps after the first `done`, and write the result.
-pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) -> Result<Outcome> {
+pub fn run(job: &mut Job, trainer: &mut Trainer, evaluations: &mut Evaluations, counters: Counters) -> Result<Outcome> {
+    let done = job.done;
     let mut log = Log {
         since: [(Instant::now(), counters.tokens); 2],
         counters,
@@ -75,13 +76,18 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
     let (mut submitted, mut finished) = (done, done);
     let mut last: Option<Checkpoint> = None;
     let mut begun: Option<Instant> = None;
-    let mut evaluations = Evaluations::new(job, trainer)?;
-    // What was not evaluated before an interruption is now.
-    if job.suites.is_some()
-        && evaluations.are_due(job, done)
-        && log.evaluate(job, trainer, &mut evaluations, done)? == Some(true)
-    {
-        last = Some(saving::save(job, trainer, done, &log.counters)?);
+    if let Some(watch) = &job.watch {
+        watch.check(job, &mut log.counters);
+    }
+    // What was not evaluated before an interruption is now, and kept at once.
+    if evaluations.are_due(job, done) && log.counters.evaluated != Some(done) {
+        let Some(_) = log.evaluate(job, trainer, evaluations, done)? else {
+            log.say("stopped while evaluating; --resume goes on from here")?;
+            return log.closed.map_or(Ok(Outcome::Interrupted), Err);
+        };
+        if done > 0 {
+            last = Some(saving::save(job, trainer, done, &log.counters)?);
+        }
     }
     while finished < job.total && !has_had_enough(job, &log.counters) {
         let stop = interrupt::asked() || log.closed.is_some();
@@ -111,7 +117,7 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
         }
         begun = None;
         let best = match evaluations.are_due(job, finished) {
-            true => log.evaluate(job, trainer, &mut evaluations, finished)?,
+            true => log.evaluate(job, trainer, evaluations, finished)?,
             false => Some(false),
         };
         let stop = interrupt::asked() || log.closed.is_some();
@@ -137,8 +143,9 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
     let best = log
         .counters
         .best
+        .clone()
         .filter(|_| job.watch.as_ref().is_some_and(|watch| watch.load_best));
-    let (kept, result) = match best {
+    let (kept, result) = match &best {
         Some(best) if best.step != last.state.step => (best.step, job.folder.checkpoint(best.step)?),
         _ => (last.state.step, last),
     };
@@ -150,9 +157,11 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, done: u64, counters: Counters) 
             job.total
         ))?;
     }
-    if let Some(best) = best {
+    if let (Some(best), Some(watch)) = (best, &job.watch) {
         log.say(&format!(
-            "the best evaluation was after step {}: its weights are the result",
+            "the best {}, {}, was after step {}: its weights are the result",
+            watch.metric(),
+            best.value,
             best.step
         ))?;
     }

@@ -261,7 +261,7 @@ fn a_resumed_run_evaluates_as_the_whole_one_does() {
         "--max-steps",
         "9",
         "--save-steps",
-        "4",
+        "2",
         "--eval-suite",
         "suites.toml",
         "--eval-steps",
@@ -283,34 +283,95 @@ fn a_resumed_run_evaluates_as_the_whole_one_does() {
         )
         .unwrap();
     }
-    let best: u64 = bench.json("whole/checkpoint-9/state.json")["counters"]["best"]["step"]
-        .as_u64()
-        .unwrap();
-    if best < 4 {
-        bench.copy(&format!("whole/checkpoint-{best}"), &format!("half/checkpoint-{best}"));
-    }
-    // As if the evaluation after step 4 had been interrupted: it is made up for.
-    fs::remove_file(bench.path("half/evaluations/step-4.json")).unwrap();
-    let log = String::from_utf8(bench.read("half/metrics.jsonl")).unwrap();
-    let kept: Vec<&str> = log
-        .lines()
-        .filter(|line| !(line.starts_with("{\"step\":4,") && line.contains("eval_")))
-        .collect();
-    bench.write("half/metrics.jsonl", &(kept.join("\n") + "\n"));
+    bench.copy("whole/checkpoint-2", "half/checkpoint-2");
+    // As if the evaluation after step 4 had ended, but the program before it was saved: it is made again.
     let mut state = bench.json("half/checkpoint-4/state.json");
-    let counters = bench.json("whole/checkpoint-4/state.json")["counters"].clone();
-    if counters["best"]["step"] == json!(4) {
-        // The best so far was the evaluation before.
-        state["counters"]["best"] = bench.json("whole/checkpoint-2/state.json")["counters"]["best"].clone();
-        bench.write("half/checkpoint-4/state.json", &state.to_string());
+    let before = bench.json("half/checkpoint-2/state.json")["counters"].clone();
+    for counter in ["evaluated", "best", "evaluations_without_gain"] {
+        state["counters"][counter] = before[counter].clone();
     }
+    bench.write("half/checkpoint-4/state.json", &state.to_string());
     bench.train("half", &[&more[..], &["--resume"]].concat()).fine();
     bench.assert_same(
         "whole",
         "half",
         &["adapter_model.safetensors", "compare.json", "evaluations/step-8.json"],
     );
-    assert_eq!(bench.log("whole/metrics.jsonl"), bench.log("half/metrics.jsonl"));
+    for log in ["metrics.jsonl", "samples.jsonl"] {
+        assert_eq!(bench.log(&format!("whole/{log}")), bench.log(&format!("half/{log}")));
+    }
+    assert_eq!(
+        bench.json("whole/checkpoint-9/state.json")["counters"],
+        bench.json("half/checkpoint-9/state.json")["counters"]
+    );
+}
+
+#[test]
+fn what_a_run_that_goes_on_cannot_use_is_forgotten_not_fatal() {
+    let bench = bench();
+    let more = [
+        "--max-steps",
+        "4",
+        "--save-steps",
+        "2",
+        "--eval-data",
+        "letters.jsonl",
+        "--eval-steps",
+        "2",
+    ];
+    bench.train("out", &more).fine();
+    // Suites that come later have nothing to compare with; the best evaluation is told by another number.
+    fs::remove_dir_all(bench.path("out/checkpoint-4")).unwrap();
+    let later = [
+        "--resume",
+        "--eval-suite",
+        "suites.toml",
+        "--load-best-model-at-end",
+        "--metric-for-best-model",
+        "eval_letters_loss",
+    ];
+    let ended = bench.train("out", &[&more[..], &later].concat());
+    assert_eq!(ended.code, Some(0), "{}{}", ended.out, ended.err);
+    for said in [
+        "is forgotten: it was told by eval_loss",
+        "before and after are not compared",
+    ] {
+        assert!(ended.err.contains(said), "{said:?} is not in {}", ended.err);
+    }
+    assert!(bench.path("out/adapter_model.safetensors").exists());
+}
+
+#[test]
+fn a_choice_has_the_tokens_that_training_gives_it() {
+    let bench = bench();
+    bench.train("out", &LEARN).fine();
+    let model = golden("llama_tied_gqa");
+    let row = |(asked, right): &(&str, &str)| {
+        let messages = json!([{"role": "system", "content": "s"}, {"role": "user", "content": asked}]);
+        format!(
+            "{}\n",
+            json!({"messages": messages, "choices": ["x", "y", "z", "w", "v", "u", "t", "q"], "answer": right})
+        )
+    };
+    bench.write("chosen.jsonl", &PAIRS.iter().map(row).collect::<String>());
+    let eval = [
+        "eval",
+        "--model",
+        &model,
+        "--data",
+        "chosen.jsonl",
+        "--measure",
+        "acc",
+        "--json",
+    ];
+    let acc = |more: &[&str]| {
+        let out = bench.run(&[&eval[..], more].concat()).fine();
+        serde_json::from_str::<Value>(&out).unwrap()["suites"][0]["value"]
+            .as_f64()
+            .unwrap()
+    };
+    assert_eq!(acc(&["--adapter", "out"]), 1.0);
+    assert!(acc(&[]) < 0.6);
 }
 
 #[test]
@@ -352,6 +413,16 @@ fn suites_that_cannot_be_run_are_refused() {
         &["rows.jsonl", "line 1", "group"],
     );
     refused(&["--data", "rows.jsonl", "--output", "x.json"], &["output"]);
+    refused(&["--data", "rows.jsonl", "--limit", "3"], &["limit"]);
+    let suite =
+        |more: &str| format!("[[suite]]\nname = \"a\"\ndata = \"rows.jsonl\"\nmeasure = \"accuracy\"\n{more}\n");
+    bench.write("wrong.toml", &suite("labels = [\"x\", \"y\"]"));
+    refused(
+        &["--suite", "wrong.toml"],
+        &["rows.jsonl", "line 3", "\"z\" is none of the labels x, y"],
+    );
+    bench.write("wrong.toml", &suite("mesure = 1"));
+    refused(&["--suite", "wrong.toml"], &["wrong.toml", "line 5", "mesure"]);
     bench.write("long.jsonl", &letters(&[("b", "x"), (&"b ".repeat(60), "x")]));
     refused(
         &["--data", "long.jsonl", "--measure", "f1"],

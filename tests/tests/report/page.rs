@@ -77,6 +77,7 @@ fn report(text: &str) -> Report {
     lines[19].1.insert(format!("eval_{text}"), 1.0);
     lines[3].1.insert("loss".to_owned(), f64::NAN);
     let sample = |step, answer: &str| Sample {
+        suite: t("suite"),
         step,
         prompt: t("question"),
         reference: t("wanted"),
