@@ -239,7 +239,7 @@ fn a_difference_is_called_what_it_is() {
         (false, 1.0, 2.0, 0.5, "worse"),
         (false, 1.0, 2.0, 1.5, "no clear difference"),
         (true, 0.5, 0.5, 0.0, "no clear difference"),
-        (true, f64::NAN, 0.5, 0.1, "no clear difference"),
+        (true, f64::NAN, 0.5, 0.1, "better"), // a number instead of none,
     ] {
         assert_eq!(words(higher, base, tuned, by), want, "{base} {tuned} {by}");
     }
