@@ -48,7 +48,7 @@ impl SuiteResult {
     /// A measure on all items.
     pub fn value(&self, measure: Measure) -> f64 {
         let units = self.units(measure);
-        let tallies: Vec<&[f64]> = units.iter().map(|unit| &unit.tally[..]).collect();
+        let tallies = tallies(&units);
         let all: Vec<u32> = (0..tallies.len() as u32).collect();
         value(measure, &tallies, &all)
     }
@@ -56,7 +56,7 @@ impl SuiteResult {
     /// A measure on all items, with a 95 % interval over the units by the bootstrap.
     pub fn estimate(&self, measure: Measure) -> Estimate {
         let units = self.units(measure);
-        estimate(measure, &units.iter().map(|unit| &unit.tally[..]).collect::<Vec<_>>())
+        estimate(measure, &tallies(&units))
     }
 
     /// The measure of each task that rows name, in the order in which they come first.
@@ -122,6 +122,10 @@ fn tally(measure: Measure, items: &[&ItemResult]) -> Vec<f64> {
         add(&mut sum, tally);
     }
     sum
+}
+
+fn tallies(units: &[Unit]) -> Vec<&[f64]> {
+    units.iter().map(|unit| &unit.tally[..]).collect()
 }
 
 fn add(sum: &mut Vec<f64>, tally: &[f64]) {
@@ -378,9 +382,7 @@ fn difference(measure: Measure, base: &SuiteResult, tuned: &SuiteResult, task: O
     let mine = |unit: &Unit| task.is_none() || unit.task.as_ref() == task;
     let units = |result: &SuiteResult| -> Vec<Unit> { result.units(measure).into_iter().filter(mine).collect() };
     let (base_units, tuned_units) = (units(base), units(tuned));
-    let tallies = |units: &'_ [Unit]| -> Vec<Vec<f64>> { units.iter().map(|unit| unit.tally.clone()).collect() };
     let (b, t) = (tallies(&base_units), tallies(&tuned_units));
-    let (b, t): (Vec<&[f64]>, Vec<&[f64]>) = (b.iter().map(|x| &x[..]).collect(), t.iter().map(|x| &x[..]).collect());
     let (mut wins, mut losses, mut ties) = (0, 0, 0);
     for (b, t) in b.iter().zip(&t) {
         let (b, t) = (measure.of_unit(b), measure.of_unit(t));
