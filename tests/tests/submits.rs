@@ -216,7 +216,7 @@ fn state_of(trainer: &Trainer, device: &wgpu::Device) -> std::collections::BTree
         scope.spawn(|| {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 let _ = device.poll(wgpu::PollType::Poll);
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                std::thread::sleep(Duration::from_millis(1));
             }
         });
         let state = state(trainer);
