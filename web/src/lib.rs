@@ -2,6 +2,8 @@
 #![cfg(target_arch = "wasm32")]
 
 mod data;
+mod error;
+mod io;
 
 use js_sys::Function;
 use wasm_bindgen::prelude::*;
