@@ -19,11 +19,6 @@ impl Fault {
     }
 }
 
-/// The JavaScript `Error` of one of the core's.
-pub fn thrown(error: Error) -> JsValue {
-    Fault::from(error).0
-}
-
 /// What the core's kinds of error are called.
 fn kind(error: &Error) -> &'static str {
     match error {
