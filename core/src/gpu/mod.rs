@@ -76,7 +76,7 @@ struct Inner {
     speed: AtomicU64,
     /// Tiles that were measured to be fastest.
     tiles: Mutex<BTreeMap<Class, Tile>>,
-    /// The first error of our own device that no scope caught.
+    /// The first error of our own device that no scope caught, or why it was lost.
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -187,6 +187,15 @@ impl Gpu {
                 first.get_or_insert_with(|| one_line(&error));
             }
         }));
+        let failure = gpu.inner.failure.clone();
+        gpu.device().set_device_lost_callback(move |reason, message| {
+            if let Ok(mut first) = failure.lock() {
+                first.get_or_insert_with(|| match reason {
+                    wgpu::DeviceLostReason::Destroyed => "the device was destroyed".to_owned(),
+                    wgpu::DeviceLostReason::Unknown => format!("the device was lost: {message}"),
+                });
+            }
+        });
         crate::ops::matmul::prove(&gpu).await?;
         Ok(gpu)
     }
