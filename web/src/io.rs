@@ -104,7 +104,7 @@ extern "C" {
 }
 
 /// Bytes of a file that are in memory at a time.
-pub const PIECE: u64 = 4 << 20;
+pub const PIECE: u64 = 8 << 20;
 
 impl Reader {
     /// The file's bytes.

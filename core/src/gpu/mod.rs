@@ -24,6 +24,7 @@ pub use tensor::{Storage, Tensor};
 use crate::ops::matmul::{Class, Tile};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, atomic::AtomicU64, atomic::AtomicUsize, atomic::Ordering::Relaxed};
 
 /// How to choose and open an adapter.
@@ -393,11 +394,7 @@ impl Scope {
     /// # Errors
     /// [`Error::Gpu`] with what the driver said.
     pub async fn finish(self) -> Result<()> {
-        let doing = self.doing.clone();
-        match self.fits().await? {
-            true => Ok(()),
-            false => Err(Error::gpu(doing, "the device is out of memory")),
-        }
+        self.close().finish().await
     }
 
     /// Whether there was memory for everything.
@@ -405,14 +402,51 @@ impl Scope {
     /// # Errors
     /// [`Error::Gpu`] with what the driver said, where it is about anything else.
     pub(crate) async fn fits(self) -> Result<bool> {
+        self.close().fits().await
+    }
+
+    /// End it now and ask later. Scopes are a stack, so none may be open while other work on the device may begin.
+    pub(crate) fn close(self) -> Closed {
         // Innermost first.
         let (validation, memory, internal) = (self.validation.pop(), self.memory.pop(), self.internal.pop());
-        let (validation, memory, internal) = (validation.await, memory.await, internal.await);
+        Closed {
+            doing: self.doing,
+            validation: Box::pin(validation),
+            memory: Box::pin(memory),
+            internal: Box::pin(internal),
+        }
+    }
+}
+
+/// An error that a scope may have caught.
+type Caught = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
+
+/// A [`Scope`] that has ended, whose errors are not known yet.
+pub(crate) struct Closed {
+    doing: String,
+    validation: Caught,
+    memory: Caught,
+    internal: Caught,
+}
+
+impl Closed {
+    /// As [`Scope::fits`].
+    pub async fn fits(self) -> Result<bool> {
+        let (validation, memory, internal) = (self.validation.await, self.memory.await, self.internal.await);
         // What uses a buffer that could not be made is not valid either.
         match validation.or(internal) {
             _ if memory.is_some() => Ok(false),
             Some(error) => Err(Error::gpu(self.doing, one_line(&error))),
             None => Ok(true),
+        }
+    }
+
+    /// As [`Scope::finish`].
+    pub async fn finish(self) -> Result<()> {
+        let doing = self.doing.clone();
+        match self.fits().await? {
+            true => Ok(()),
+            false => Err(Error::gpu(doing, "the device is out of memory")),
         }
     }
 }
