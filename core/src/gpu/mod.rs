@@ -5,6 +5,7 @@ mod family;
 mod kernel;
 mod memory;
 mod narrow;
+mod pace;
 mod plan;
 mod profile;
 mod read;
@@ -15,6 +16,7 @@ pub use family::Family;
 pub(crate) use kernel::params;
 pub use kernel::{Access, Binding, Kernel, Params, bindings, param_fields};
 pub use memory::{Memory, Submitted};
+pub use pace::Paced;
 pub use plan::{Plan, PlanBuilder};
 pub use profile::Timing;
 pub(crate) use read::{Pending, Staging};
@@ -279,6 +281,11 @@ impl Gpu {
         }
     }
 
+    /// Operations a second that the device is thought to do: what [`Gpu::set_speed`] was told last, at first those of a slow GPU.
+    pub fn speed(&self) -> f64 {
+        f64::from_bits(self.inner.speed.load(Relaxed))
+    }
+
     /// Whether submits are bounded: not natively on CPU adapters, which have no watchdog.
     pub(crate) fn bounds_submits(&self) -> bool {
         !self.family().is_cpu() || self.is_web()
@@ -289,7 +296,7 @@ impl Gpu {
         if !self.bounds_submits() {
             return u64::MAX;
         }
-        (f64::from_bits(self.inner.speed.load(Relaxed)) * SECONDS_PER_SUBMIT) as u64
+        (self.speed() * SECONDS_PER_SUBMIT) as u64
     }
 
     /// Operations that one dispatch of a plan that is now recorded may carry: what GPUs of 40 GFLOP/s do in a quarter of a second,
