@@ -282,6 +282,8 @@ impl PlanBuilder {
             })
             .collect();
         self.scope.finish().await?;
+        // A lost device has no more errors for a scope.
+        self.gpu.check_failure("building a plan")?;
         Ok(Plan {
             gpu: self.gpu,
             label: self.label,

@@ -42,6 +42,14 @@ impl Gpu {
             });
             polled.map_err(|e| Error::gpu(doing, e.to_string()))?;
         }
+        self.check_failure(doing)
+    }
+
+    /// Whether the device can still be used, without waiting for it.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when it is lost or has reported an error that no scope caught.
+    pub(crate) fn check_failure(&self, doing: &str) -> Result<()> {
         match &*self.inner.failure.lock().expect("no thread panics while it holds this") {
             Some(why) => Err(Error::gpu(doing, why.clone())),
             None => Ok(()),
