@@ -12,9 +12,6 @@ use crate::error::Result;
 use crate::parse_settings;
 use crate::source::Source;
 
-/// Tokens computed at once where nothing is said: more gain nothing, and cost memory.
-const MOST_TOKENS: u32 = 2048;
-
 /// What training a model would take on a device whose largest binding has so many bytes, with this kernel family: JSON. `settings` is
 /// JSON by the keys of `train.toml`, `longest` the tokens of the longest row, 0 where there are no rows yet: then of the longest
 /// that the settings allow. Nothing is allocated. Errors: settings out of range.
@@ -40,7 +37,7 @@ pub fn memory_plan(source: &Source, max_binding: f64, kernels: &str, settings: &
     let tokens = match settings.micro_batch_tokens {
         Some(tokens) => tokens.max(longest),
         // Where the longest row alone does not fit, the plan for it says what does not.
-        None => memory::capacity(config, lora, longest, step, MOST_TOKENS, max_binding).unwrap_or(longest),
+        None => memory::capacity(config, lora, longest, step, memory::MOST_TOKENS, max_binding).unwrap_or(longest),
     };
     let usage = match training.method {
         Method::Full => Use::Trained,

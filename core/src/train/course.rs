@@ -10,9 +10,6 @@ use crate::model::{Model, ModelConfig, Use};
 use crate::report::{self, Hashes, MemorySummary, Session};
 use crate::{Error, Result};
 
-/// Tokens computed at once where nobody says: more gain nothing, and cost memory.
-const MOST_TOKENS: u32 = 2048;
-
 /// What a run has to know of the model that it tunes.
 #[derive(Debug, Clone)]
 pub struct BaseModel<'a> {
@@ -101,7 +98,14 @@ impl Course {
             (None, Some(state)) => (state.identity.micro_batch_tokens, state.identity.micro_batch_tokens),
             (None, None) => {
                 let tokens = u32::try_from(most_tokens(examples, &mut order)).unwrap_or(u32::MAX);
-                let most = memory::capacity(model.config, lora, longest, tokens, MOST_TOKENS, gpu.max_binding())?;
+                let most = memory::capacity(
+                    model.config,
+                    lora,
+                    longest,
+                    tokens,
+                    memory::MOST_TOKENS,
+                    gpu.max_binding(),
+                )?;
                 (most, longest)
             }
         };

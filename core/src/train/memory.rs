@@ -123,6 +123,9 @@ pub fn plan(
     })
 }
 
+/// Tokens computed at once where nobody says: more gain nothing, and cost memory.
+pub const MOST_TOKENS: u32 = 2048;
+
 /// Tokens in a micro-batch: as many as the largest step has, but no more than `most`, no fewer than the longest row, and
 /// so few that every buffer fits a binding.
 ///
