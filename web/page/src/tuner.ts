@@ -1,7 +1,7 @@
 // The one tuner of the page. Options for tests and measurements come with the address: ?store=memory&kernels=register&hub=/mirror
 
 import type { Tuner, TunerOptions } from "../../package/src/api";
-import { createTuner } from "./fake";
+import { createTuner } from "../../package/src/index";
 
 const query = new URLSearchParams(location.search);
 
