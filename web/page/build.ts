@@ -25,12 +25,12 @@ export function bundled(): Plugin {
     closeBundle() {
       for (const folder of ["model", "data"]) cpSync(join(base, folder), join(out, folder), { recursive: true });
       const worker = join(out, "sw.js");
-      const files = filesBelow(out).filter((path) => path !== worker && !path.endsWith(".map"));
+      const paths = filesBelow(out).filter((path) => path !== worker && !path.endsWith(".map"));
+      const names = paths.map((path) => relative(out, path).split(sep).join("/")).toSorted();
       const hash = createHash("sha256");
-      for (const path of files.toSorted()) hash.update(path).update(readFileSync(path));
-      const names = files.map((path) => `./${relative(out, path).split(sep).join("/")}`).toSorted();
+      for (const name of names) hash.update(`${name}\n`).update(readFileSync(join(out, name)));
       const text = readFileSync(worker, "utf8");
-      const filled = text.replace('"VERSION"', JSON.stringify(hash.digest("hex").slice(0, 16))).replace("[/* FILES */]", JSON.stringify(["./", ...names]));
+      const filled = text.replace('"VERSION"', JSON.stringify(hash.digest("hex").slice(0, 16))).replace("[/* FILES */]", JSON.stringify(["./", ...names.map((name) => `./${name}`)]));
       if (filled === text) throw new Error("sw.js has no place for the list of files");
       writeFileSync(worker, filled);
     },

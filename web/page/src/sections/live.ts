@@ -60,7 +60,7 @@ function drawTiles(tiles: HTMLElement, live: Live): void {
     [loss(live.evalLoss), "held-out loss"],
     [live.tokensPerSecond ? count(live.tokensPerSecond) : "–", "tokens/s"],
     [live.phase === "running" && live.secondsLeft !== undefined ? duration(live.secondsLeft) : "–", "left"],
-    [bytes(live.memory ?? live.about?.memory.total ?? 0), live.peak ? `on the GPU, most ${bytes(live.peak)}` : "planned on the GPU"],
+    [bytes(live.memory ?? live.about?.memory.total ?? 0), live.memory ? "on the GPU" : "planned on the GPU"],
   ];
   while (tiles.children.length < shown.length) tiles.append(h("div", {}, h("b", {}), h("span", {})));
   shown.forEach(([number, what], i) => {
@@ -92,7 +92,7 @@ function options(chart: HTMLElement): uPlot.Options {
     height: HEIGHT,
     legend: { show: false },
     cursor: { drag: { x: true, y: false } },
-    scales: { x: { time: false } },
+    scales: { x: { time: false, range: (_, from, to) => [Math.min(0, from), Math.max(to, state.live?.total ?? 1, 1)] } },
     axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? count(tick) : "")) }, { ...axis, size: 48 }],
     series: [
       {},
