@@ -100,10 +100,16 @@ export interface DeviceMemory {
   allocations: number;
 }
 
+/** A file and where it was: `path` is relative, as `webkitRelativePath` is. For folders that were dropped. */
+export interface PlacedFile {
+  path: string;
+  file: Blob;
+}
+
 /** Where a model comes from. */
 export type ModelInput =
   /** A Hugging Face folder's files, or one `.gguf`. Files of folders below are left out. */
-  | { kind: "files"; files: File[]; name?: string }
+  | { kind: "files"; files: (File | PlacedFile)[]; name?: string }
   /** A folder of static files, such as the bundled model. `files` lists them; without it, the usual names are tried. */
   | { kind: "url"; base: string; name: string; files?: string[] }
   /** A model of the Hugging Face Hub, such as `HuggingFaceTB/SmolLM2-135M`. `file` is one `.gguf` of it. The one thing that leaves the machine is this name. */
@@ -159,10 +165,10 @@ export type RunEvent =
   | { type: "progress"; what: string; done: number; total: number }
   /** All is allocated, a checkpoint restored where there is one. */
   | { type: "begun"; about: RunAbout }
-  /** An optimizer step is done. `tokens` and `targets` are the step's own, `seconds` its time. */
-  | { type: "step"; step: number; total: number; epoch: number; loss: number; grad_norm: number; learning_rate: number; tokens: number; targets: number; seconds: number }
+  /** An optimizer step is done. `tokens` and `targets` are the step's own, `seconds` its time, where nothing came between. */
+  | { type: "step"; step: number; total: number; epoch: number; loss: number; grad_norm: number; learning_rate: number; tokens: number; targets: number; seconds: number | null }
   | { type: "evaluation"; step: number; numbers: Record<string, number | null>; lines: string[]; best: boolean; samples: Omit<Sample, "step">[] }
-  /** A checkpoint is on the disk. */
+  /** A checkpoint is in the browser's storage. */
   | { type: "saved"; step: number }
   /** The storage had no room for a checkpoint: the run is paused, not lost. Free some and resume; until the tab is closed it goes on from this very step. */
   | { type: "unsaved"; step: number; error: { name: ErrorName; message: string } }
@@ -263,7 +269,7 @@ export interface Tuner {
   openModel(input: ModelInput, onProgress?: Progress): Promise<ModelInfo>;
   /** The open model. */
   model(): Promise<ModelInfo | undefined>;
-  /** What training would take on this device; `longest` is the longest example's tokens. */
+  /** What training would take on this device; `longest` is the longest row's tokens; without it, what the settings allow. */
   memoryPlan(settings: Settings, longest?: number): Promise<MemoryPlan>;
   /** Copy the open model into this browser's storage, so that a reload finds it; downloads what is not here yet. */
   keepModel(onProgress?: Progress): Promise<void>;
@@ -295,7 +301,7 @@ export interface Tuner {
   runLog(name: string): Promise<RunLog>;
   deleteRun(name: string): Promise<void>;
   /** Take a run folder of the command line (`<input webkitdirectory>`, or one .zip); gives the run's name. */
-  importRun(files: File[], name?: string): Promise<string>;
+  importRun(files: (File | PlacedFile)[], name?: string): Promise<string>;
 
   /** Answer; `onText` gets the text so far. Resolves with all of it; what `stopAnswering` cuts short resolves with what is there. */
   answer(which: Which, messages: Message[], sampling: Sampling, onText?: (text: string) => void): Promise<string>;
@@ -307,11 +313,11 @@ export interface Tuner {
   /** Compare what two models did on the same suites. */
   compare(base: { name: string; results: SuiteResult[] }, tuned: { name: string; results: SuiteResult[] }, examples?: number): Promise<Comparison>;
   /** The suites of a file, without running them: checks file and rows. */
-  suites(suites: SuiteFiles): Promise<{ name: string; items: number; measures: string[] }[]>;
+  suites(suites: SuiteFiles): Promise<{ name: string; items: number; measures: string[]; forgetting: boolean }[]>;
 
   /** A .zip of the adapter in PEFT's format. */
   exportAdapter(name: string): Promise<Blob>;
-  /** A .zip of the model with the adapter merged: a Hugging Face folder. */
+  /** A .zip of the model with the adapter merged: a Hugging Face folder. A run that trained every weight has its own `save-dtype`. */
   exportMerged(name: string, dtype?: Dtype, onProgress?: Progress): Promise<Blob>;
   /** A .zip of the run folder: `wgpu-sft train --resume` goes on in it. */
   exportRun(name: string): Promise<Blob>;

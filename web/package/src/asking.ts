@@ -110,7 +110,7 @@ export class Asking {
     return this.#guard(async () => {
       const { source, model } = await this.#load(which, progress);
       if (signal.aborted) throw stopped();
-      const suites = new wasm.Suites(source, toml, files, "{}");
+      const suites = new wasm.Suites(source, toml, files);
       try {
         const each = (suite: string, done: number, total: number): boolean => {
           progress(suite, done, total);

@@ -83,9 +83,15 @@ export class Driver {
           if (why.name !== "Storage") throw error;
           return await this.#keep(why, onEvent);
         }
+        // An evaluation that was stopped; it is not over.
+        if (event.type === "paused") {
+          this.#wanted ??= "pause";
+          break;
+        }
         await this.#see(event);
+        if (event.type === "finished") this.#end();
         onEvent(event);
-        if (event.type === "finished") return this.#end();
+        if (event.type === "finished") return;
         await breathe();
       }
       await this.#pause(gpu, onEvent);
@@ -135,7 +141,11 @@ export class Driver {
   /** Make a checkpoint; where there is no room for it, the run stays as it is, paused. */
   async #save(gpu: Gpu, onEvent: OnEvent): Promise<boolean> {
     try {
-      await gpu.unlessLost(this.#taken.save());
+      // Steps that were under way end first.
+      for (const event of JSON.parse(await gpu.unlessLost(this.#taken.save())) as RunEvent[]) {
+        await this.#see(event);
+        onEvent(event);
+      }
     } catch (error) {
       const why = await told(error);
       if (why.name !== "Storage") throw error;
@@ -143,7 +153,8 @@ export class Driver {
       return false;
     }
     this.#unsaved = false;
-    onEvent({ type: "saved", step: this.status.step });
+    // Before the first step there is nothing to save.
+    if (this.status.step > 0) onEvent({ type: "saved", step: this.status.step });
     return true;
   }
 

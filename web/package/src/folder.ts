@@ -88,27 +88,27 @@ class OpfsWriter implements Writer {
 const isMissing = (error: unknown): boolean =>
   error instanceof DOMException && (error.name === "NotFoundError" || error.name === "TypeMismatchError");
 
+/** This worker's writers that were not closed: a file has one at most, and cannot be removed while it has. */
+const unclosed = new Map<string, OpfsWriter>();
+
 /** A folder of the origin's private file system. For workers: files are written synchronously. */
 export class OpfsFolder implements Files {
   readonly #root: FileSystemDirectoryHandle;
   readonly #path: string[];
-  /** Writers that were not closed: a file has one at most, and cannot be removed while it has. */
-  readonly #open: Map<string, OpfsWriter>;
 
-  private constructor(root: FileSystemDirectoryHandle, path: string[], open: Map<string, OpfsWriter>) {
+  private constructor(root: FileSystemDirectoryHandle, path: string[]) {
     this.#root = root;
     this.#path = path;
-    this.#open = open;
   }
 
   /** The origin's folder `name`. */
   static async root(name: string): Promise<OpfsFolder> {
     const root = await navigator.storage.getDirectory();
-    return new OpfsFolder(root, split(name), new Map());
+    return new OpfsFolder(root, split(name));
   }
 
   sub(path: string): OpfsFolder {
-    return new OpfsFolder(this.#root, [...this.#path, ...split(path)], this.#open);
+    return new OpfsFolder(this.#root, [...this.#path, ...split(path)]);
   }
 
   async #handle(parts: string[], create = false): Promise<FileSystemDirectoryHandle | undefined> {
@@ -166,21 +166,21 @@ export class OpfsFolder implements Files {
     const folder = await this.#handle(parts, true);
     if (!name || !folder) throw new TunerError("Input", "a file needs a name");
     const key = [...this.#path, ...parts, name].join("/");
-    this.#open.get(key)?.drop();
+    unclosed.get(key)?.drop();
     const file = await folder.getFileHandle(name, { create: true });
     const handle = await file.createSyncAccessHandle();
     handle.truncate(0);
     const writer: OpfsWriter = new OpfsWriter(handle, () => {
-      if (this.#open.get(key) === writer) this.#open.delete(key);
+      if (unclosed.get(key) === writer) unclosed.delete(key);
     });
-    this.#open.set(key, writer);
+    unclosed.set(key, writer);
     return writer;
   }
 
   async remove(path: string): Promise<void> {
     const parts = split(path);
     const key = [...this.#path, ...parts].join("/");
-    for (const [at, writer] of this.#open) {
+    for (const [at, writer] of unclosed) {
       if (at === key || at.startsWith(`${key}/`)) writer.drop();
     }
     const name = parts.pop();

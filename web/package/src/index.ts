@@ -1,6 +1,6 @@
 // The tuner, as a page has it: a worker does the work, this thread passes messages.
 import { proxy, wrap } from "comlink";
-import type { Tuner, TunerOptions } from "./api.js";
+import type { ModelInput, PlacedFile, Tuner, TunerOptions } from "./api.js";
 import type { Served } from "./protocol.js";
 
 export type * from "./api.js";
@@ -29,6 +29,10 @@ const passed = (given: unknown): unknown =>
       reportError(thrown);
     }
   });
+
+/** Files with their paths, which not every browser sends along. */
+const placed = (files: (File | PlacedFile)[]): PlacedFile[] =>
+  files.map((file) => (file instanceof File ? { path: file.webkitRelativePath || file.name, file } : file));
 
 /** Start a worker that trains, asks and evaluates language models on this browser's GPU. */
 export function createTuner(options: TunerOptions = {}): Tuner {
@@ -65,8 +69,12 @@ export function createTuner(options: TunerOptions = {}): Tuner {
   begun.catch(() => {});
 
   const methods = Object.keys(METHODS).map((method) => [method, (...given: unknown[]) => call(method, given)]);
+  const tuner = Object.fromEntries(methods) as Pick<Tuner, keyof typeof METHODS>;
   return {
-    ...(Object.fromEntries(methods) as Pick<Tuner, keyof typeof METHODS>),
+    ...tuner,
+    openModel: (input: ModelInput, onProgress) =>
+      tuner.openModel(input.kind === "files" ? { ...input, files: placed(input.files) } : input, onProgress),
+    importRun: (files, name) => tuner.importRun(placed(files), name),
     onLost: (callback) => void onLost.push(callback),
     onDead: (callback) => void onDead.push(callback),
     async close() {

@@ -73,8 +73,7 @@ export const readJob = (folder: Files): Promise<JobFile | undefined> => readJson
 /** What a stored run was given. */
 export async function readInputs(folder: Files, file: JobFile): Promise<Required<Omit<Job, "name" | "suites">> & { suites?: SuiteFiles }> {
   const { settings, suites } = file;
-  if (!file.data) throw new TunerError("Input", "this run came without its rows: give them, and what else it was started with, to resume it");
-  const data = await readRows(folder, "data", file.data);
+  const data = await readRows(folder, "data", file.data ?? []);
   const evalData = await readRows(folder, "eval", file.evalData ?? []);
   if (!suites) return { settings, data, evalData };
   return { settings, data, evalData, suites: { toml: suites.toml, files: await readRows(folder, "suites", suites.files) } };

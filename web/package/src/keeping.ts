@@ -1,6 +1,6 @@
 // What is taken home, and brought along: zips of adapters, models and runs; reports.
 import * as wasm from "wgpu-sft-wasm";
-import type { Dtype, Progress, Settings } from "./api.js";
+import type { Dtype, PlacedFile, Progress, Settings } from "./api.js";
 import type { Asking } from "./asking.js";
 import { TunerError } from "./errors.js";
 import { type Files, readJson, readText } from "./folder.js";
@@ -47,7 +47,7 @@ export class Keeping {
 
   async merged(name: string, dtype: Dtype | undefined, progress: Progress): Promise<Blob> {
     const { at, kind } = await this.#result(name);
-    if (kind === "model" && !dtype) {
+    if (kind === "model") {
       return zip(files(at, name, (path) => !path.includes("/") && isOfModel(path) && path !== "optimizer.safetensors"));
     }
     const { source, adapter } = await this.#asking.learnt({ run: name }, progress);
@@ -77,16 +77,16 @@ export class Keeping {
   }
 
   /** Take in a run folder of the command line. */
-  async take(given: File[], name: string | undefined): Promise<string> {
+  async take(given: PlacedFile[], name: string | undefined): Promise<string> {
     const [first] = given;
     if (!first) throw new TunerError("Input", "no file was given");
-    const packed = given.length === 1 && /\.zip$/i.test(first.name) ? unzip(first) : loose(given);
+    const packed = given.length === 1 && /\.zip$/i.test(first.path) ? unzip(first.file) : loose(given);
     const place = crypto.randomUUID();
     const scratch = this.#scratch.sub(place);
     try {
       for await (const { path, stream } of packed) await pour(stream, scratch, path);
       const root = await this.#root(scratch);
-      const named = name ?? (root.name || first.name.replace(/\.zip$/i, ""));
+      const named = name ?? (root.name || first.path.replace(/\.zip$/i, ""));
       if (name !== undefined) checkName(name);
       const tidy = named.replace(/[^\p{L}\p{N}._ -]/gu, "_").replace(/^[. -]+|[. ]+$/gu, "").slice(0, 80) || "run";
       const free = await this.#runs.freeName(name ?? tidy);
@@ -139,8 +139,8 @@ export class Keeping {
   }
 }
 
-function* loose(given: File[]): Generator<{ path: string; stream: ReadableStream<Uint8Array> }> {
-  for (const file of given) yield { path: file.webkitRelativePath || file.name, stream: file.stream() };
+function* loose(given: PlacedFile[]): Generator<{ path: string; stream: ReadableStream<Uint8Array> }> {
+  for (const { path, file } of given) yield { path, stream: file.stream() };
 }
 
 /** Write a stream to a file. */

@@ -1,7 +1,7 @@
 // Models: opened from anywhere, kept in the browser's storage.
 import type { Reader, Source } from "wgpu-sft-wasm";
 import * as wasm from "wgpu-sft-wasm";
-import type { ModelInfo, ModelInput, Progress, StoredModel } from "./api.js";
+import type { ModelInfo, ModelInput, PlacedFile, Progress, StoredModel } from "./api.js";
 import { TunerError, bytes, room } from "./errors.js";
 import { type Files, readJson, writeJson } from "./folder.js";
 import { fromHub, fromUrl, isOfModel } from "./hub.js";
@@ -13,17 +13,22 @@ export interface Opened {
   source: Source;
   files: Reader[];
   /** Where it can be fetched again. */
-  origin?: ModelInput;
+  origin?: Origin;
 }
+
+type Origin = Extract<ModelInput, { kind: "url" | "hub" }>;
 
 /** Which model a run needs, as its folder says it. */
 export interface ModelRef {
   name: string;
   /** Absent where only the user has the files. */
-  origin?: ModelInput;
+  origin?: Origin;
   /** The run is from elsewhere, where models have other names: any may be it. Checkpoints know theirs by its contents. */
   any?: true;
 }
+
+/** A model as it arrives in the worker: files know where they were. */
+export type LocalInput = Exclude<ModelInput, { kind: "files" }> | { kind: "files"; files: PlacedFile[]; name?: string };
 
 /** Written last: a kept model without it is not whole. */
 const KEPT = "kept.json";
@@ -32,7 +37,7 @@ interface Kept {
   bytes: number;
   kept: number;
   files: string[];
-  origin?: ModelInput;
+  origin?: Origin;
 }
 
 const PIECE = 8 << 20;
@@ -60,12 +65,12 @@ export class Models {
     return this.#open;
   }
 
-  async open(input: ModelInput, progress: Progress): Promise<ModelInfo> {
+  async open(input: LocalInput, progress: Progress): Promise<ModelInfo> {
     this.#open = await this.#read(input, progress);
     return this.#open.info;
   }
 
-  async #read(input: ModelInput, progress: Progress): Promise<Opened> {
+  async #read(input: LocalInput, progress: Progress): Promise<Opened> {
     const { name, files, origin } = await this.#readers(input, progress);
     if (files.length === 0) throw new TunerError("Input", `${name}: no file of a model: a config.json with .safetensors, or one .gguf`);
     progress("reading headers", 0, 0);
@@ -74,7 +79,7 @@ export class Models {
     return { info, source, files, ...(origin && { origin }) };
   }
 
-  async #readers(input: ModelInput, progress: Progress): Promise<ModelRef & { files: Reader[] }> {
+  async #readers(input: LocalInput, progress: Progress): Promise<ModelRef & { files: Reader[] }> {
     switch (input.kind) {
       case "files":
         return fromFiles(input.files, input.name);
@@ -173,14 +178,14 @@ export class Models {
 }
 
 /** Files of one folder, or one `.gguf`. */
-function fromFiles(files: File[], name: string | undefined): { name: string; files: Reader[] } {
-  const depth = (file: File): number => file.webkitRelativePath.split("/").length;
-  const top = Math.min(...files.map(depth));
-  const mine = files.filter((file) => depth(file) === top && isOfModel(file.name));
+function fromFiles(given: PlacedFile[], name: string | undefined): { name: string; files: Reader[] } {
+  const files = given.map(({ path, file }) => ({ parts: path.split("/"), file }));
+  const top = Math.min(...files.map(({ parts }) => parts.length));
+  const mine = files.filter(({ parts }) => parts.length === top).map(({ parts, file }) => new BlobReader(file, parts.at(-1)!));
   const gguf = mine.filter((file) => file.name.endsWith(".gguf"));
-  if (gguf.length > 1) throw new TunerError("Input", `choose one of ${gguf.map((file) => file.name).join(", ")}`);
-  const chosen = gguf.length === 1 && !mine.some((file) => file.name === "config.json") ? gguf : mine.filter((file) => !gguf.includes(file));
-  const folder = files[0]?.webkitRelativePath.split("/").at(-2);
-  const called = name ?? (chosen === gguf ? gguf[0]!.name.replace(/\.gguf$/, "") : (folder ?? "model"));
-  return { name: called, files: chosen.map((file) => new BlobReader(file, file.name)) };
+  const isFolder = mine.some((file) => file.name === "config.json");
+  if (gguf.length > 1 && !isFolder) throw new TunerError("Input", `choose one of ${gguf.map((file) => file.name).join(", ")}`);
+  const chosen = isFolder ? mine.filter((file) => isOfModel(file.name) && !gguf.includes(file)) : gguf;
+  const called = isFolder ? files[0]?.parts.at(-2) : gguf[0]?.name.replace(/\.gguf$/, "");
+  return { name: name ?? called ?? "model", files: chosen };
 }

@@ -84,13 +84,20 @@ export interface PreviewRow {
 /** What rows come to with the open model and these settings. */
 export interface RowCount {
   rows: number;
+  /** Rows that can be used. */
+  kept: number;
+  /** What is trained on: rows, or parts of rows that are split. */
   examples: number;
   tokens: number;
   /** Tokens that are learnt. */
   targets: number;
-  /** Tokens of the longest example. */
+  /** Tokens of the longest row. */
   longest: number;
+  /** Rows that are longer than `max-length`. */
+  overlong: number;
   /** Rows that cannot be used: with `skip-bad-rows` they are left out, without it the run is refused. */
+  bad_rows: number;
+  /** The first of them. */
   bad: { place: string; why: string }[];
 }
 
@@ -105,9 +112,12 @@ export interface RunAbout {
   /** Of an epoch. */
   tokens: number;
   targets: number;
-  memory: MemoryPlan;
+  /** Bytes, as planned; `suites` are known when they are allocated. */
+  memory: Omit<MemoryPlan, "total" | "largest_binding" | "max_binding" | "fits" | "advice"> & { suites: number };
   trained_parameters: number;
   kernels: string;
+  /** What to know of it, such as that its checkpoint is from another device. */
+  warnings: string[];
 }
 
 /** A line of `samples.jsonl`. */

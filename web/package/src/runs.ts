@@ -4,7 +4,7 @@ import { Driver, type OnEvent } from "./driver.js";
 import { TunerError } from "./errors.js";
 import { type Files, readJson, readText, sizeOf } from "./folder.js";
 import type { Gpu } from "./gpu.js";
-import { type JobFile, type Status, checkName, checkpoints, isOurs, readJob, readStatus, result, writeJob } from "./job.js";
+import { type JobFile, type Status, checkName, readJob, readStatus, result, writeJob } from "./job.js";
 import type { Models } from "./models.js";
 import type { Queue } from "./queue.js";
 
@@ -77,9 +77,8 @@ export class Runs {
         const status = (await readStatus(folder)) ?? { state: "interrupted", step: 0, total: 0 };
         if (status.state === "finished" && !overrides) throw new TunerError("Input", `${name} has finished: there is nothing to resume`);
         const file = overrides ? await writeJob(folder, stored, overrides) : stored;
-        const resume = (await checkpoints(folder)).length > 0;
-        if (!resume) await clear(folder);
-        await this.#go(new Driver(name, folder, status, release), file, resume, onEvent);
+        if (!file.data) throw new TunerError("Input", `${name} came without its rows: give them, and what else it was started with`);
+        await this.#go(new Driver(name, folder, status, release), file, true, onEvent);
       } catch (error) {
         release();
         throw error;
@@ -240,12 +239,6 @@ export class Runs {
   remove(name: string): Promise<void> {
     return this.#files.remove(name);
   }
-}
-
-/** Remove what a run without a checkpoint has left: it begins anew. */
-async function clear(folder: Files): Promise<void> {
-  for (const path of await folder.list()) if (!isOurs(path)) await folder.remove(path);
-  for (const name of await folder.folders()) if (!isOurs(`${name}/`)) await folder.remove(name);
 }
 
 /** Lines of JSON; one that a crash cut short is none. */

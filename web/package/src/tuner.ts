@@ -1,7 +1,7 @@
 // The tuner, in its worker: what api.ts promises, from the parts that do it.
 import * as wasm from "wgpu-sft-wasm";
 import type {
-  CheckCase, Comparison, DeviceInfo, DeviceMemory, Dtype, Job, MemoryPlan, Message, ModelInfo, ModelInput, Overrides, PreviewRow,
+  CheckCase, Comparison, DeviceInfo, DeviceMemory, Dtype, Job, MemoryPlan, Message, ModelInfo, Overrides, PlacedFile, PreviewRow,
   Progress, RowCount, RowFile, RowReport, RunLog, RunSummary, Sampling, Settings, StorageInfo, StoredModel, SuiteFiles, SuiteResult,
   Tuner, TunerOptions, Which,
 } from "./api.js";
@@ -11,19 +11,16 @@ import { TunerError, room } from "./errors.js";
 import { type Files, MemoryFolder, OpfsFolder } from "./folder.js";
 import { Gpu } from "./gpu.js";
 import { Keeping } from "./keeping.js";
-import { Models } from "./models.js";
+import { type LocalInput, Models } from "./models.js";
 import { Queue } from "./queue.js";
 import { Runs } from "./runs.js";
 
 const quiet: Progress = () => {};
 
-/** Rows' lengths where no setting says more: `train`'s own. */
-const MAX_LENGTH = 1024;
-
 /** All of the tuner but what only a page can do. */
-export type Served = Omit<Tuner, "onLost" | "onDead">;
+type Local = Omit<Tuner, "onLost" | "onDead" | "openModel" | "importRun">;
 
-export class LocalTuner implements Served {
+export class LocalTuner implements Local {
   readonly #kernels: string | undefined;
   readonly #gpu: Gpu;
   readonly #queue = new Queue();
@@ -65,7 +62,7 @@ export class LocalTuner implements Served {
     return this.#gpu.memory();
   }
 
-  openModel(input: ModelInput, onProgress: Progress = quiet): Promise<ModelInfo> {
+  openModel(input: LocalInput, onProgress: Progress = quiet): Promise<ModelInfo> {
     return this.#models.open(input, onProgress);
   }
 
@@ -74,10 +71,9 @@ export class LocalTuner implements Served {
   }
 
   async memoryPlan(settings: Settings, longest?: number): Promise<MemoryPlan> {
-    const { source, info } = this.#models.current;
     const { maxBinding, kernels } = await this.#gpu.open();
-    const rows = longest ?? settings["max-length"] ?? Math.min(MAX_LENGTH, info.context);
-    return JSON.parse(wasm.memoryPlan(source, maxBinding, kernels, JSON.stringify(settings), rows)) as MemoryPlan;
+    const plan = wasm.memoryPlan(this.#models.current.source, maxBinding, kernels, JSON.stringify(settings), longest ?? 0);
+    return JSON.parse(plan) as MemoryPlan;
   }
 
   keepModel(onProgress: Progress = quiet): Promise<void> {
@@ -99,8 +95,8 @@ export class LocalTuner implements Served {
     return JSON.parse(checker.finish()) as RowReport;
   }
 
-  #rows<T>(settings: Settings, task: (reader: wasm.RowReader) => T): T {
-    const reader = wasm.RowReader.fromSource(this.#models.current.source, JSON.stringify(settings));
+  #rows<T>(task: (reader: wasm.RowReader) => T): T {
+    const reader = wasm.RowReader.fromSource(this.#models.current.source);
     try {
       return task(reader);
     } finally {
@@ -109,25 +105,30 @@ export class LocalTuner implements Served {
   }
 
   async previewRows(files: RowFile[], settings: Settings, limit: number): Promise<PreviewRow[]> {
-    return this.#rows(settings, (reader) => {
+    return this.#rows((reader) => {
       const rows: PreviewRow[] = [];
       for (const { name, bytes } of files) {
-        if (rows.length < limit) rows.push(...(JSON.parse(reader.preview(name, bytes, limit - rows.length)) as PreviewRow[]));
+        if (rows.length < limit) rows.push(...(JSON.parse(reader.preview(name, bytes, JSON.stringify(settings), limit - rows.length)) as PreviewRow[]));
       }
       return rows;
     });
   }
 
   async countRows(files: RowFile[], settings: Settings): Promise<RowCount> {
-    return this.#rows(settings, (reader) => {
-      const all: RowCount = { rows: 0, examples: 0, tokens: 0, targets: 0, longest: 0, bad: [] };
-      for (const { name, bytes } of files) {
-        const one = JSON.parse(reader.count(name, bytes)) as RowCount;
-        for (const key of ["rows", "examples", "tokens", "targets"] as const) all[key] += one[key];
-        all.longest = Math.max(all.longest, one.longest);
-        all.bad.push(...one.bad);
-      }
-      return all;
+    return this.#rows((reader) => {
+      const counts = files.map(({ name, bytes }) => JSON.parse(reader.count(name, bytes, JSON.stringify(settings))) as RowCount);
+      const sum = (key: Exclude<keyof RowCount, "bad">): number => counts.reduce((sum, count) => sum + count[key], 0);
+      return {
+        rows: sum("rows"),
+        kept: sum("kept"),
+        examples: sum("examples"),
+        tokens: sum("tokens"),
+        targets: sum("targets"),
+        longest: Math.max(0, ...counts.map((count) => count.longest)),
+        overlong: sum("overlong"),
+        bad_rows: sum("bad_rows"),
+        bad: counts.flatMap((count) => count.bad),
+      };
     });
   }
 
@@ -159,7 +160,7 @@ export class LocalTuner implements Served {
     return this.#runs.delete(name);
   }
 
-  importRun(files: File[], name?: string): Promise<string> {
+  importRun(files: PlacedFile[], name?: string): Promise<string> {
     return this.#keeping.take(files, name);
   }
 
@@ -195,10 +196,10 @@ export class LocalTuner implements Served {
     return JSON.parse(wasm.compare(base.name, before, tuned.name, after, examples)) as Comparison;
   }
 
-  async suites({ toml, files }: SuiteFiles): Promise<{ name: string; items: number; measures: string[] }[]> {
-    const suites = new wasm.Suites(this.#models.current.source, toml, files, "{}");
+  async suites({ toml, files }: SuiteFiles): ReturnType<Tuner["suites"]> {
+    const suites = new wasm.Suites(this.#models.current.source, toml, files);
     try {
-      return JSON.parse(suites.about) as { name: string; items: number; measures: string[] }[];
+      return JSON.parse(suites.about) as Awaited<ReturnType<Tuner["suites"]>>;
     } finally {
       suites.free();
     }
@@ -222,8 +223,9 @@ export class LocalTuner implements Served {
 
   check(filter: string | undefined, onCase: (result: CheckCase) => void): Promise<void> {
     return this.#queue.take(() =>
-      wasm.check(this.#kernels, filter, (result) => {
+      wasm.check(this.#kernels, filter, (result: wasm.Case) => {
         const { name, family, max_error, tolerance, passed } = result;
+        result.free();
         onCase({ name, family, max_error, tolerance, passed });
       }),
     );
