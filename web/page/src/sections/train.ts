@@ -22,8 +22,9 @@ const WORDS: Record<Phase, string> = {
 };
 
 /** What an error means here, and what to do about it. */
-function advice(name: string, resumable: boolean): string {
-  const again = resumable ? " The run is not lost: Resume goes on from its newest checkpoint." : "";
+function advice(name: string, resumable: boolean, held: boolean): string {
+  const goesOn = " Then press Resume: until this tab is closed it goes on from this very step.";
+  const again = held ? goesOn : resumable ? " The run is not lost: Resume goes on from its newest checkpoint." : "";
   switch (name) {
     case "Storage":
       return "The browser’s storage is full or closed to this page. Delete runs below or kept models, or free space on the disk." + again;
@@ -42,6 +43,8 @@ function advice(name: string, resumable: boolean): string {
       return "The checkpoint is not of this run, or is damaged.";
     case "NoWebGpu":
       return "Training needs WebGPU; see the top of the page.";
+    case "Input":
+      return resumable ? "Choose the rows and suites it was started with in Data, then resume with them." : "";
     case "InUse":
       return "Give the run another name, or close the other tab that has it.";
     default:
@@ -119,8 +122,10 @@ export function trainSection(): void {
     const wrong = live?.error;
     if (wrong) error.dataset.error = wrong.name;
     else delete error.dataset.error;
-    const title = live?.phase === "failed" ? "The run ended with an error" : "A checkpoint could not be saved";
-    fill(error, wrong && notice("error", title, h("p", {}, wrong.message), h("p", {}, advice(wrong.name, live.resumable ?? false))));
+    const held = live?.phase === "paused";
+    const title = live?.phase === "failed" ? (live.step ? "The run ended with an error" : "The run could not begin") : "A checkpoint could not be saved";
+    const withRows = wrong?.name === "Input" && live?.resumable ? button("Resume with the rows of Data", "train-resume-with-rows", () => void resume(live.name, true)) : null;
+    fill(error, wrong && notice("error", title, h("p", {}, wrong.message), h("p", {}, advice(wrong.name, live.resumable ?? false, held)), withRows));
   });
   watch(({ live }) => [live?.note], () => fill(note, state.live?.note && notice("info", state.live.note)));
 }
