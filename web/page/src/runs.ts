@@ -226,7 +226,7 @@ function onEvent(event: RunEvent): void {
     case "saved":
       return change({ savedStep: event.step, busy: isStopping(live.phase) ? live.busy : undefined });
     case "unsaved":
-      return change({ error: event.error, resumable: true });
+      return change({ error: whatWentWrong(event.error), resumable: true });
     case "paused":
       announce(`Paused after step ${event.step}.`);
       return change({ phase: live.phase === "stopping" ? "stopped" : "paused", busy: undefined, step: event.step });
@@ -235,7 +235,7 @@ function onEvent(event: RunEvent): void {
       set({ comparison: event.comparison ?? undefined, compared: event.comparison ? live.name : undefined });
       return change({ phase: "finished", busy: undefined, best: event.best ?? undefined, comparison: event.comparison ?? undefined, secondsLeft: 0 });
     case "failed":
-      return change({ phase: "failed", busy: undefined, error: event.error, resumable: event.resumable });
+      return change({ phase: "failed", busy: undefined, error: whatWentWrong(event.error), resumable: event.resumable });
   }
 }
 
@@ -298,7 +298,7 @@ async function opened(name: string): Promise<Live> {
     evalLoss: live.heldOut.at(-1)?.[1],
     samples: log.samples,
     comparison: log.comparison,
-    error: run?.error,
+    error: run?.error && whatWentWrong(run.error),
     resumable: run ? run.state !== "finished" : false,
     note: run?.state === "interrupted" ? "This run was interrupted: the tab was closed, or the GPU lost. Resume goes on from its newest checkpoint." : undefined,
   };

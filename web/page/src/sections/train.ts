@@ -27,7 +27,7 @@ function advice(name: string, resumable: boolean, held: boolean): string {
   const again = held ? goesOn : resumable ? " The run is not lost: Resume goes on from its newest checkpoint." : "";
   switch (name) {
     case "Storage":
-      return "The browser’s storage is full or closed to this page. Delete runs below or kept models, or free space on the disk." + again;
+      return again.trim();
     case "Diverged":
       return "The loss or a gradient is no longer a number. Start again with a lower learning rate, or with warm-up.";
     case "TooLarge":
