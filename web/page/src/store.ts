@@ -69,9 +69,13 @@ export interface Device {
 export interface State {
   device: Device;
   dead?: string | undefined;
+  /** Whether nothing outlives this tab. */
+  forgets: boolean;
   modelSource: "bundled" | "files" | "hub" | "stored";
   model?: ModelInfo | undefined;
   modelBusy?: Busy | undefined;
+  /** Whether the model is being copied, which cannot be called off. */
+  keeping: boolean;
   modelError?: Trouble | undefined;
   models: StoredModel[];
   plan?: MemoryPlan | undefined;
@@ -118,7 +122,9 @@ export interface State {
 
 export const state: State = {
   device: { state: "opening" },
+  forgets: false,
   modelSource: "bundled",
+  keeping: false,
   models: [],
   dataSource: "bundled",
   heldOutSource: "own",

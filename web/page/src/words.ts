@@ -65,9 +65,14 @@ export function change(measure: string, value: number | null | undefined): strin
   return typeof value === "number" && value > 0 ? `+${text}` : text.replace("-", "−");
 }
 
+/** With a capital first. */
+export function capital(text: string): string {
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
+}
+
 /** A message as a sentence: a capital first, unless it begins with a name, and a full stop. */
 export function sentence(text: string): string {
-  const begun = /^[a-z]+ /.test(text) ? text[0]!.toUpperCase() + text.slice(1) : text;
+  const begun = /^[a-z]+ /.test(text) ? capital(text) : text;
   return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
 }
 

@@ -21,8 +21,8 @@ export function deviceSection(): void {
     },
   );
   watch(
-    ({ device, dead }) => [device.state, device.info?.isSoftware, device.runLost, dead],
-    () => fill(trouble, dead(), without(), lost(), software()),
+    ({ device, dead, forgets }) => [device.state, device.info?.isSoftware, device.runLost, dead, forgets],
+    () => fill(trouble, dead(), without(), lost(), software(), forgetful()),
   );
 }
 
@@ -88,6 +88,13 @@ function lost(): HTMLElement | null {
     button(runLost ? "Open the GPU and resume" : "Open the GPU again", T.deviceReopen, () => void go(), "primary"),
   );
   box.dataset.testid = T.deviceLost;
+  return box;
+}
+
+function forgetful(): HTMLElement | null {
+  if (!state.forgets) return null;
+  const box = notice("warning", "This browser keeps nothing for this page", h("p", {}, "It gives no storage here; private windows often do not. Everything works, but runs and models are gone when this tab is closed: download what matters."));
+  box.dataset.testid = T.noStorage;
   return box;
 }
 

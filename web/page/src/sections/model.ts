@@ -45,8 +45,9 @@ export function modelSection(): void {
     fill(picker, views[state.modelSource]?.());
     picker.hidden = state.modelSource === "bundled";
   });
-  watch(({ modelBusy }) => [modelBusy], () => {
+  watch(({ modelBusy, keeping }) => [modelBusy, keeping], () => {
     const busy = state.modelBusy;
+    progress.cancellable(!state.keeping);
     if (!busy) return progress.hide();
     const words = busy.total > 1000 ? `${busy.what}: ${bytes(busy.done)} of ${bytes(busy.total)}` : busy.what;
     progress.show(words, busy.done, busy.total);
