@@ -76,10 +76,17 @@ export function sentence(text: string): string {
   return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
 }
 
+/** A message of the library in this page's terms: sizes as people read them, settings as the form calls them. */
+export function inOurWords(text: string): string {
+  return text
+    .replace(/\b(\d{4,}) bytes, (\d+) are available/g, (_, need: string, have: string) => `${bytes(Number(need))}, ${bytes(Number(have))} are available`)
+    .replace(/(?<![\w-])--([a-z][a-z-]*[a-z])/g, (_, name: string) => name.replaceAll("-", "_"));
+}
+
 /** What an error says. */
 export function whatWentWrong(error: unknown): { name: string; message: string } {
-  if (error instanceof Error) return { name: error.name, message: sentence(error.message) };
+  if (error instanceof Error) return { name: error.name, message: sentence(inOurWords(error.message)) };
   const like = error as { name?: unknown; message?: unknown } | null;
-  if (typeof like?.message === "string") return { name: String(like.name ?? "Error"), message: sentence(like.message) };
+  if (typeof like?.message === "string") return { name: String(like.name ?? "Error"), message: sentence(inOurWords(like.message)) };
   return { name: "Error", message: sentence(String(error)) };
 }
