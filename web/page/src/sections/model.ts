@@ -23,7 +23,7 @@ export function modelSection(): void {
       [
         { value: "bundled", label: "Bundled", testid: `${T.modelSource}-bundled` },
         { value: "files", label: "My files", testid: `${T.modelSource}-files` },
-        { value: "hub", label: "From the Hub", testid: `${T.modelSource}-hub` },
+        { value: "hub", label: "Hub", testid: `${T.modelSource}-hub` },
         { value: "stored", label: "Kept here", testid: `${T.modelSource}-stored` },
       ],
       state.modelSource,
