@@ -30,7 +30,9 @@ export function bundled(): Plugin {
       const hash = createHash("sha256");
       for (const name of names) hash.update(`${name}\n`).update(readFileSync(join(out, name)));
       const text = readFileSync(worker, "utf8");
-      const filled = text.replace('"VERSION"', JSON.stringify(hash.digest("hex").slice(0, 16))).replace("[/* FILES */]", JSON.stringify(["./", ...names.map((name) => `./${name}`)]));
+      const filled = text
+        .replace('"VERSION"', JSON.stringify(hash.digest("hex").slice(0, 16)))
+        .replace("[/* FILES */]", JSON.stringify(["./", ...names.map((name) => `./${name}`)]));
       if (filled === text) throw new Error("sw.js has no place for the list of files");
       writeFileSync(worker, filled);
     },

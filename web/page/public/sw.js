@@ -5,7 +5,12 @@ const FILES = [/* FILES */];
 self.addEventListener("install", (event) => {
   // Not from the HTTP cache: files of two versions must not mix.
   const fresh = FILES.map((path) => new Request(path, { cache: "reload" }));
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(fresh)).then(() => self.skipWaiting()));
+  event.waitUntil(
+    caches
+      .open(CACHE)
+      .then((cache) => cache.addAll(fresh))
+      .then(() => self.skipWaiting()),
+  );
 });
 
 self.addEventListener("activate", (event) => {
@@ -45,6 +50,10 @@ async function part(response, range) {
   if (start >= end) return new Response(null, { status: 416, headers: { "content-range": `bytes */${size}` } });
   return new Response(bytes.slice(start, end), {
     status: 206,
-    headers: { "content-type": "application/octet-stream", "content-length": String(end - start), "content-range": `bytes ${start}-${end - 1}/${size}` },
+    headers: {
+      "content-type": "application/octet-stream",
+      "content-length": String(end - start),
+      "content-range": `bytes ${start}-${end - 1}/${size}`,
+    },
   });
 }

@@ -28,12 +28,19 @@ export function listen(): void {
   tuner().onLost((why) => {
     const { live } = state;
     // The run's own last word may come before this or after.
-    const under = live && (!["idle", "stopped", "finished", "failed"].includes(live.phase) || (live.phase === "failed" && live.error?.name === "Gpu"));
+    const under =
+      live &&
+      (!["idle", "stopped", "finished", "failed"].includes(live.phase) ||
+        (live.phase === "failed" && live.error?.name === "Gpu"));
     set({ device: { ...state.device, state: "lost", why, runLost: under ? live.name : undefined } });
   });
   tuner().onDead((error) => {
     forgetTuner();
-    const live = state.live && { ...state.live, phase: state.live.phase === "finished" ? ("finished" as const) : ("failed" as const), busy: undefined };
+    const live = state.live && {
+      ...state.live,
+      phase: state.live.phase === "finished" ? ("finished" as const) : ("failed" as const),
+      busy: undefined,
+    };
     set({ dead: error.message, live, device: { state: "failed", why: error.message } });
   });
 }
@@ -52,7 +59,13 @@ export async function openModel(input: ModelInput): Promise<void> {
     if (mine !== opening) return;
     lastModel = input;
     const settings: Settings = input === bundledModel ? { ...bundledSettings } : { ...tabSettings };
-    set({ model, modelBusy: undefined, plan: undefined, comparison: undefined, ...(state.touched ? {} : { settings }) });
+    set({
+      model,
+      modelBusy: undefined,
+      plan: undefined,
+      comparison: undefined,
+      ...(state.touched ? {} : { settings }),
+    });
     announce(`Model ${model.name} is open.`);
     await readRows();
   } catch (error) {
@@ -109,7 +122,8 @@ export function plan(): void {
       const found = await tuner().memoryPlan(settings, state.rowCount?.longest);
       if (settings === state.settings && model === state.model) set({ plan: found, planError: undefined });
     } catch (error) {
-      if (settings === state.settings && model === state.model) set({ plan: undefined, planError: whatWentWrong(error) });
+      if (settings === state.settings && model === state.model)
+        set({ plan: undefined, planError: whatWentWrong(error) });
     }
   }, 200) as unknown as number;
 }
@@ -168,7 +182,8 @@ export async function readRows(): Promise<void> {
     set({ report, dataBusy: undefined });
     announce(`${several(report.rows, "row")} read.`);
   } catch (error) {
-    if (current()) set({ rows: undefined, report: undefined, preview: [], dataBusy: undefined, dataError: whatWentWrong(error) });
+    if (current())
+      set({ rows: undefined, report: undefined, preview: [], dataBusy: undefined, dataError: whatWentWrong(error) });
     return;
   }
   await Promise.all([countRows(), previewRows()]);
@@ -222,7 +237,10 @@ export function changeSetting(key: keyof Settings, value: unknown): void {
 }
 
 export function resetSettings(): void {
-  set({ settings: state.model?.kind === "url" || !state.model ? { ...bundledSettings } : { ...tabSettings }, touched: false });
+  set({
+    settings: state.model?.kind === "url" || !state.model ? { ...bundledSettings } : { ...tabSettings },
+    touched: false,
+  });
   plan();
   void countRows();
   void previewRows();

@@ -10,17 +10,32 @@ interface Props {
 }
 
 // These are properties of elements, not only attributes.
-const PROPERTIES = new Set(["value", "checked", "disabled", "hidden", "open", "multiple", "indeterminate", "readOnly", "max"]);
+const PROPERTIES = new Set([
+  "value",
+  "checked",
+  "disabled",
+  "hidden",
+  "open",
+  "multiple",
+  "indeterminate",
+  "readOnly",
+  "max",
+]);
 
 /** An element with attributes, listeners and children. */
-export function h<K extends keyof HTMLElementTagNameMap>(tag: K, props: Props = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
+export function h<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  props: Props = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
     if (value === undefined || value === null) continue;
     if (name === "class") element.className = String(value);
     else if (name === "testid") element.dataset.testid = String(value);
     else if (name === "on") {
-      for (const [event, listener] of Object.entries(value as object)) element.addEventListener(event, listener as EventListener);
+      for (const [event, listener] of Object.entries(value as object))
+        element.addEventListener(event, listener as EventListener);
     } else if (PROPERTIES.has(name)) (element as unknown as Record<string, unknown>)[name] = value;
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false) element.setAttribute(name, String(value));
@@ -64,7 +79,12 @@ const SAID: Record<Tone, string> = { info: "Note", good: "Done", warning: "Mind"
 /** A message where it belongs. Errors are read out at once. */
 export function notice(tone: Tone, title: string, ...body: Child[]): HTMLElement {
   const role = tone === "error" ? "alert" : "status";
-  return h("div", { class: `notice ${tone}`, role }, h("p", { class: "title" }, h("span", { class: "unseen" }, `${SAID[tone]}: `), title), ...body);
+  return h(
+    "div",
+    { class: `notice ${tone}`, role },
+    h("p", { class: "title" }, h("span", { class: "unseen" }, `${SAID[tone]}: `), title),
+    ...body,
+  );
 }
 
 /** A message in a place of its own, there only while there is one. */
@@ -89,7 +109,12 @@ export function field(label: string, control: HTMLElement, help?: string): HTMLE
 }
 
 /** A tick box with its label. */
-export function tick(label: string, testid: string, checked: boolean, onChange: (on: boolean) => void): HTMLLabelElement {
+export function tick(
+  label: string,
+  testid: string,
+  checked: boolean,
+  onChange: (on: boolean) => void,
+): HTMLLabelElement {
   const box = h("input", { type: "checkbox", testid, checked, on: { change: () => onChange(box.checked) } });
   return h("label", { class: "tick" }, box, label);
 }
@@ -106,10 +131,22 @@ export interface Choice {
 }
 
 /** One of several, as radio buttons that look like tabs. */
-export function choice(legend: string, options: Choice[], picked: string, onPick: (value: string) => void): HTMLFieldSetElement {
+export function choice(
+  legend: string,
+  options: Choice[],
+  picked: string,
+  onPick: (value: string) => void,
+): HTMLFieldSetElement {
   const name = `c${++ids}`;
   const radios = options.map(({ value, label, testid }) => {
-    const radio = h("input", { type: "radio", name, value, testid, checked: value === picked, on: { change: () => onPick(value) } });
+    const radio = h("input", {
+      type: "radio",
+      name,
+      value,
+      testid,
+      checked: value === picked,
+      on: { change: () => onPick(value) },
+    });
     return h("label", {}, radio, h("span", {}, label));
   });
   return h("fieldset", { class: "choice" }, h("legend", {}, legend), h("div", {}, ...radios));
@@ -117,10 +154,15 @@ export function choice(legend: string, options: Choice[], picked: string, onPick
 
 /** A table; the first cell of a row is its heading. */
 export function table(caption: string, heads: string[], rows: Child[][], testid?: string): HTMLElement {
-  const row = (cells: Child[]) => h("tr", {}, ...cells.map((cell, i) => (i ? h("td", {}, cell) : h("th", { scope: "row" }, cell))));
+  const row = (cells: Child[]) =>
+    h("tr", {}, ...cells.map((cell, i) => (i ? h("td", {}, cell) : h("th", { scope: "row" }, cell))));
   const head = h("thead", {}, h("tr", {}, ...heads.map((text) => h("th", { scope: "col" }, text))));
   const body = h("tbody", {}, ...rows.map(row));
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, h("table", { testid }, h("caption", {}, caption), head, body));
+  return h(
+    "div",
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+    h("table", { testid }, h("caption", {}, caption), head, body),
+  );
 }
 
 /** A bar that fills, with words and a way out. */
@@ -135,7 +177,12 @@ export class Progress {
     this.words = h("span", { class: "quiet" });
     this.out = button("Cancel", `${testid}-cancel`, () => onCancel?.(), "small");
     this.out.hidden = !onCancel;
-    this.root = h("div", { class: "progress", testid, hidden: true }, this.bar, h("div", { class: "row" }, this.words, this.out));
+    this.root = h(
+      "div",
+      { class: "progress", testid, hidden: true },
+      this.bar,
+      h("div", { class: "row" }, this.words, this.out),
+    );
   }
 
   /** Without a total the bar only shows that something goes on. */

@@ -26,7 +26,11 @@ export async function evaluate(): Promise<void> {
       set({ evalBusy: { what: `${who}: ${what}`, done, total } });
     if (ofBase?.key !== key) ofBase = { key, results: await tuner().evaluate("base", suites, telling("Base model")) };
     const tuned = await tuner().evaluate({ run }, suites, telling("Tuned model"));
-    const comparison = await tuner().compare({ name: "base", results: ofBase.results }, { name: run, results: tuned }, EXAMPLES);
+    const comparison = await tuner().compare(
+      { name: "base", results: ofBase.results },
+      { name: run, results: tuned },
+      EXAMPLES,
+    );
     set({ comparison, compared: run });
     announce("The comparison is there.");
   } catch (error) {
@@ -37,7 +41,9 @@ export async function evaluate(): Promise<void> {
 }
 
 export async function stopEvaluating(): Promise<void> {
-  await tuner().stopEvaluating().catch((error) => set({ evalError: whatWentWrong(error) }));
+  await tuner()
+    .stopEvaluating()
+    .catch((error) => set({ evalError: whatWentWrong(error) }));
 }
 
 let stopped = false;
@@ -66,7 +72,9 @@ export async function ask(prompt: string, temperature: number, maxNewTokens: num
 
 export async function stopAsking(): Promise<void> {
   stopped = true;
-  await tuner().stopAnswering().catch((error) => set({ askError: whatWentWrong(error) }));
+  await tuner()
+    .stopAnswering()
+    .catch((error) => set({ askError: whatWentWrong(error) }));
 }
 
 async function keep(what: string, name: string, make: () => Promise<Blob>): Promise<void> {
@@ -81,16 +89,22 @@ async function keep(what: string, name: string, make: () => Promise<Blob>): Prom
   set({ keepBusy: undefined });
 }
 
-export const keepAdapter = (run: string) => keep("Packing the adapter", `${run}-adapter.zip`, () => tuner().exportAdapter(run));
+export const keepAdapter = (run: string) =>
+  keep("Packing the adapter", `${run}-adapter.zip`, () => tuner().exportAdapter(run));
 
 export const keepMerged = (run: string, dtype: Dtype | undefined) =>
   keep("Merging", `${run}-model.zip`, () =>
-    tuner().exportMerged(run, dtype, (what, done, total) => set({ keepBusy: { what, done, total } })));
+    tuner().exportMerged(run, dtype, (what, done, total) => set({ keepBusy: { what, done, total } })),
+  );
 
 export const keepFolder = (run: string) => keep("Packing the run", `${run}.zip`, () => tuner().exportRun(run));
 
 export const keepReport = (run: string) =>
-  keep("Writing the report", `${run}-report.html`, async () => new Blob([await tuner().report(run)], { type: "text/html" }));
+  keep(
+    "Writing the report",
+    `${run}-report.html`,
+    async () => new Blob([await tuner().report(run)], { type: "text/html" }),
+  );
 
 export const keepMetrics = (run: string) =>
   keep("Reading the log", `${run}-metrics.jsonl`, async () => {

@@ -32,7 +32,9 @@ export function written(rows: HandRow[]): RowFile {
 async function textOf(file: RowFile): Promise<string> {
   const [a, b] = file.bytes;
   if (a !== 0x1f || b !== 0x8b) return new TextDecoder().decode(file.bytes);
-  const stream = new Blob([file.bytes as Uint8Array<ArrayBuffer>]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const stream = new Blob([file.bytes as Uint8Array<ArrayBuffer>])
+    .stream()
+    .pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).text();
 }
 
@@ -60,9 +62,14 @@ async function rowsOf(file: RowFile): Promise<{ head: string; rows: string[]; en
     const [head = "", ...rows] = records(text);
     return { head, rows, ending: "csv" };
   }
-  if (!text.trimStart().startsWith("[")) return { head: "", rows: text.split("\n").map((line) => `${line}\n`), ending: "jsonl" };
+  if (!text.trimStart().startsWith("["))
+    return { head: "", rows: text.split("\n").map((line) => `${line}\n`), ending: "jsonl" };
   try {
-    return { head: "", rows: (JSON.parse(text) as unknown[]).map((row) => `${JSON.stringify(row)}\n`), ending: "jsonl" };
+    return {
+      head: "",
+      rows: (JSON.parse(text) as unknown[]).map((row) => `${JSON.stringify(row)}\n`),
+      ending: "jsonl",
+    };
   } catch (error) {
     throw Object.assign(new Error(`${file.name}: ${(error as Error).message}`), { name: "Data" });
   }
@@ -86,7 +93,10 @@ export async function holdOut(files: RowFile[], percent: number): Promise<Rows> 
       parts.heldOut.push(isOut ? row : ending === "csv" ? "" : "\n");
     }
     const stem = file.name.replace(/\.gz$/i, "").replace(/\.[^.]+$/, "");
-    const make = (name: string, lines: string[]) => ({ name: `${name}.${ending}`, bytes: encode(head + lines.join("")) });
+    const make = (name: string, lines: string[]) => ({
+      name: `${name}.${ending}`,
+      bytes: encode(head + lines.join("")),
+    });
     split.train.push(make(stem, parts.train));
     if (heldOut) split.heldOut.push(make(`${stem}-heldout`, parts.heldOut));
   }
@@ -97,7 +107,9 @@ export async function holdOut(files: RowFile[], percent: number): Promise<Rows> 
 export async function droppedFiles(transfer: DataTransfer): Promise<{ path: string; file: File }[]> {
   // Both lists are empty once this function has waited for anything.
   const loose = [...transfer.files].map((file) => ({ path: file.name, file }));
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry !== null && entry !== undefined);
+  const entries = [...transfer.items]
+    .map((item) => item.webkitGetAsEntry?.())
+    .filter((entry) => entry !== null && entry !== undefined);
   const files: { path: string; file: File }[] = [];
   const walk = async (entry: FileSystemEntry): Promise<void> => {
     if (entry.isFile) {

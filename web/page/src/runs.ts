@@ -1,10 +1,11 @@
 // Runs: started, watched, held, gone on with, listed.
 
-import type { RunEvent, RunLog, RunSummary, SuiteFiles } from "../../package/src/api";
+import type { RunEvent, SuiteFiles } from "../../package/src/api";
 import { openDevice } from "./actions";
 import { bundledSuites } from "./bundled";
 import { announce } from "./dom";
-import { type Busy, type Live, type Phase, set, state } from "./store";
+import { type Busy, type Live, type Phase, fresh, isBusy, set, state } from "./store";
+import { listRuns, opened } from "./stored";
 import { evaluationSuites } from "./suites";
 import { tuner } from "./tuner";
 import { duration, loss, whatWentWrong } from "./words";
@@ -28,27 +29,32 @@ let lastTick = 0;
 let lastMemory = 0;
 let wakeLock: { release(): Promise<void> } | undefined;
 
-export function fresh(name: string, phase: Phase): Live {
-  return { name, phase, step: 0, total: 0, epoch: 0, losses: [], heldOut: [], samples: [] };
-}
-
 function change(patch: Partial<Live>): void {
   if (state.live) set({ live: { ...state.live, ...patch } });
-}
-
-/** Whether a run has the device. */
-export function isBusy(phase: Phase | undefined): boolean {
-  return phase === "starting" || phase === "running" || phase === "pausing" || phase === "stopping";
 }
 
 /** Starts a run with what is chosen. */
 export async function start(): Promise<void> {
   const { rows, settings, runName: name } = state;
   if (!rows || isBusy(state.live?.phase)) return;
-  set({ live: { ...fresh(name, "starting"), busy: working("Getting ready") }, picked: name, comparison: undefined, compared: undefined });
+  set({
+    live: { ...fresh(name, "starting"), busy: working("Getting ready") },
+    picked: name,
+    comparison: undefined,
+    compared: undefined,
+  });
   await follow(async () => {
     const suites = await suitesOfRun();
-    await tuner().start({ name, settings, data: rows.train, ...(rows.heldOut.length ? { evalData: rows.heldOut } : {}), ...(suites ? { suites } : {}) }, onEvent);
+    await tuner().start(
+      {
+        name,
+        settings,
+        data: rows.train,
+        ...(rows.heldOut.length ? { evalData: rows.heldOut } : {}),
+        ...(suites ? { suites } : {}),
+      },
+      onEvent,
+    );
   });
 }
 
@@ -62,7 +68,10 @@ export async function resume(name: string, withRows = false): Promise<void> {
   } catch (error) {
     return set({ runsError: whatWentWrong(error) });
   }
-  set({ live: { ...live, phase: "starting", error: undefined, note: undefined, busy: working("Getting ready") }, picked: name });
+  set({
+    live: { ...live, phase: "starting", error: undefined, note: undefined, busy: working("Getting ready") },
+    picked: name,
+  });
   await follow(async () => {
     const { rows } = state;
     if (!withRows || !rows) return tuner().resume(name, onEvent);
@@ -85,7 +94,12 @@ async function follow(work: () => Promise<void>): Promise<void> {
     // A run that ended with an event has said so already.
     const wrong = whatWentWrong(error);
     // Whether the run was ever begun, its folder says.
-    const stored = await tuner().runs().then((runs) => runs.some((run) => run.name === state.live?.name && run.state !== "finished"), () => false);
+    const stored = await tuner()
+      .runs()
+      .then(
+        (runs) => runs.some((run) => run.name === state.live?.name && run.state !== "finished"),
+        () => false,
+      );
     if (isBusy(state.live?.phase)) change({ phase: "failed", busy: undefined, error: wrong, resumable: stored });
   }
   end();
@@ -118,7 +132,10 @@ function begin(): void {
   lastTick = Date.now();
   ticking = setInterval(tick, TICK_MS) as unknown as number;
   const locks = (navigator as { wakeLock?: { request(kind: "screen"): Promise<typeof wakeLock> } }).wakeLock;
-  void locks?.request("screen").then((lock) => (wakeLock = lock), () => undefined);
+  void locks?.request("screen").then(
+    (lock) => (wakeLock = lock),
+    () => undefined,
+  );
 }
 
 function end(): void {
@@ -140,7 +157,9 @@ function tick(): void {
 document.addEventListener("visibilitychange", () => {
   if (!isBusy(state.live?.phase)) return;
   if (document.hidden) {
-    change({ note: "While this tab is in the background the browser may slow it down or put it to sleep. Nothing is lost: training goes on as soon as it may." });
+    change({
+      note: "While this tab is in the background the browser may slow it down or put it to sleep. Nothing is lost: training goes on as soon as it may.",
+    });
   }
 });
 
@@ -148,7 +167,9 @@ async function askMemory(): Promise<void> {
   const now = Date.now();
   if (now - lastMemory < 10_000) return;
   lastMemory = now;
-  const memory = await tuner().memory().catch(() => undefined);
+  const memory = await tuner()
+    .memory()
+    .catch(() => undefined);
   if (memory) change({ memory: memory.live, peak: memory.peak });
 }
 
@@ -170,7 +191,12 @@ function onEvent(event: RunEvent): void {
       announce(`Training begins: ${event.about.total_steps} steps.`);
       lastMemory = 0;
       void askMemory();
-      void tuner().model().then((model) => model && model.name !== state.model?.name && set({ model }), () => undefined);
+      void tuner()
+        .model()
+        .then(
+          (model) => model && model.name !== state.model?.name && set({ model }),
+          () => undefined,
+        );
       // Steps past the checkpoint are done again.
       return change({
         phase: live.phase === "starting" ? "running" : live.phase,
@@ -209,7 +235,9 @@ function onEvent(event: RunEvent): void {
         epoch: event.epoch,
         lastLoss: event.loss,
         tokensPerSecond: known ? mean(pace.tokens) / each : live.tokensPerSecond,
-        secondsLeft: known ? (event.total - event.step) * each + evaluationsLeft(live, event.step, event.total) * (live.evalSeconds ?? 0) : live.secondsLeft,
+        secondsLeft: known
+          ? (event.total - event.step) * each + evaluationsLeft(live, event.step, event.total) * (live.evalSeconds ?? 0)
+          : live.secondsLeft,
       });
     }
     case "evaluation": {
@@ -217,7 +245,11 @@ function onEvent(event: RunEvent): void {
       if (typeof value === "number") live.heldOut.push([event.step, value]);
       const samples = event.samples.map((sample) => ({ ...sample, step: event.step }));
       return change({
-        busy: isStopping(live.phase) ? live.busy : event.step === live.total ? working("Writing the result") : undefined,
+        busy: isStopping(live.phase)
+          ? live.busy
+          : event.step === live.total
+            ? working("Writing the result")
+            : undefined,
         evalSeconds: (Date.now() - evaluating) / 1000,
         evalLoss: typeof value === "number" ? value : live.evalLoss,
         samples: [...live.samples.filter(({ step }) => step !== event.step), ...samples],
@@ -233,15 +265,27 @@ function onEvent(event: RunEvent): void {
     case "finished":
       announce("Training has finished.");
       set({ comparison: event.comparison ?? undefined, compared: event.comparison ? live.name : undefined });
-      return change({ phase: "finished", busy: undefined, best: event.best ?? undefined, comparison: event.comparison ?? undefined, secondsLeft: 0 });
+      return change({
+        phase: "finished",
+        busy: undefined,
+        best: event.best ?? undefined,
+        comparison: event.comparison ?? undefined,
+        secondsLeft: 0,
+      });
     case "failed":
-      return change({ phase: "failed", busy: undefined, error: whatWentWrong(event.error), resumable: event.resumable });
+      return change({
+        phase: "failed",
+        busy: undefined,
+        error: whatWentWrong(event.error),
+        resumable: event.resumable,
+      });
   }
 }
 
 const working = (what: string) => ({ what, done: 0, total: 0 });
 
-const evaluationsLeft = ({ evalSteps }: Live, step: number, total: number) => (evalSteps ? Math.ceil(total / evalSteps) - Math.floor((step - 1) / evalSteps) : 0);
+const evaluationsLeft = ({ evalSteps }: Live, step: number, total: number) =>
+  evalSteps ? Math.ceil(total / evalSteps) - Math.floor((step - 1) / evalSteps) : 0;
 
 /** What comes after a step, if it is no step. */
 function after({ evalSteps }: Live, step: number, total: number): Busy | undefined {
@@ -252,94 +296,3 @@ function after({ evalSteps }: Live, step: number, total: number): Busy | undefin
 
 const isStopping = (phase: Phase) => phase === "pausing" || phase === "stopping";
 const quarterOf = (step: number, total: number) => Math.floor((4 * step) / Math.max(1, total));
-
-/** The runs of this browser; and the next free name. */
-export async function listRuns(): Promise<void> {
-  try {
-    const runs = await tuner().runs();
-    const names = new Set(runs.map((run) => run.name));
-    let runName = state.runName;
-    if (names.has(runName)) {
-      let number = 1;
-      while (names.has(`run-${number}`)) number += 1;
-      runName = `run-${number}`;
-    }
-    const picked = names.has(state.picked) ? state.picked : (runs.find((run) => run.hasResult)?.name ?? "");
-    set({ runs, runName, picked, runsError: undefined, storage: await tuner().storage() });
-  } catch (error) {
-    set({ runsError: whatWentWrong(error) });
-  }
-}
-
-const PHASES: Record<RunSummary["state"], Phase> = {
-  running: "stopped",
-  paused: "stopped",
-  stopped: "stopped",
-  finished: "finished",
-  failed: "failed",
-  interrupted: "stopped",
-};
-
-/** A stored run as it would look had it just ended. */
-async function opened(name: string): Promise<Live> {
-  const log: RunLog = await tuner().runLog(name);
-  const run = state.runs.find((one) => one.name === name);
-  const live = fresh(name, run ? PHASES[run.state] : "stopped");
-  for (const line of log.metrics) {
-    const step = line.step ?? 0;
-    if (typeof line.loss === "number") live.losses.push([step, line.loss]);
-    if (typeof line.eval_loss === "number") live.heldOut.push([step, line.eval_loss]);
-  }
-  return {
-    ...live,
-    step: run?.step ?? live.losses.at(-1)?.[0] ?? 0,
-    total: run?.total ?? 0,
-    lastLoss: live.losses.at(-1)?.[1],
-    evalLoss: live.heldOut.at(-1)?.[1],
-    samples: log.samples,
-    comparison: log.comparison,
-    error: run?.error && whatWentWrong(run.error),
-    resumable: run ? run.state !== "finished" : false,
-    note: run?.state === "interrupted" ? "This run was interrupted: the tab was closed, or the GPU lost. Resume goes on from its newest checkpoint." : undefined,
-  };
-}
-
-/** Shows a stored run. */
-export async function show(name: string): Promise<void> {
-  if (isBusy(state.live?.phase) || state.live?.phase === "paused") return;
-  try {
-    const live = await opened(name);
-    set({ live, picked: name, runsError: undefined, comparison: live.comparison, compared: live.comparison ? name : undefined });
-    announce(`Run ${name} is open.`);
-  } catch (error) {
-    set({ runsError: whatWentWrong(error) });
-  }
-}
-
-/** After a reload: the newest run, as it was left. */
-export async function showNewest(): Promise<void> {
-  const [newest] = state.runs;
-  if (newest && newest.state !== "running" && !state.live) await show(newest.name);
-}
-
-export async function remove(name: string): Promise<void> {
-  try {
-    await tuner().deleteRun(name);
-    if (state.live?.name === name) set({ live: undefined });
-    if (state.compared === name) set({ comparison: undefined, compared: undefined });
-    announce(`Run ${name} is deleted.`);
-  } catch (error) {
-    set({ runsError: whatWentWrong(error) });
-  }
-  await listRuns();
-}
-
-export async function importRun(files: File[]): Promise<void> {
-  try {
-    const name = await tuner().importRun(files);
-    await listRuns();
-    await show(name);
-  } catch (error) {
-    set({ runsError: whatWentWrong(error) });
-  }
-}

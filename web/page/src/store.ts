@@ -1,8 +1,21 @@
 // All state of the page, and who draws it. Drawing happens at most five times a second, in an animation frame: not while the tab is hidden.
 
 import type {
-  CheckCase, Comparison, DeviceInfo, MemoryPlan, ModelInfo, PreviewRow, RowCount, RowFile, RowReport, RunAbout, RunSummary, Sample, Settings,
-  StorageInfo, StoredModel,
+  CheckCase,
+  Comparison,
+  DeviceInfo,
+  MemoryPlan,
+  ModelInfo,
+  PreviewRow,
+  RowCount,
+  RowFile,
+  RowReport,
+  RunAbout,
+  RunSummary,
+  Sample,
+  Settings,
+  StorageInfo,
+  StoredModel,
 } from "../../package/src/api";
 import { bundledSettings } from "./bundled";
 
@@ -18,7 +31,8 @@ export interface Busy {
   total: number;
 }
 
-export type Phase = "idle" | "starting" | "running" | "pausing" | "paused" | "stopping" | "stopped" | "finished" | "failed";
+export type Phase =
+  "idle" | "starting" | "running" | "pausing" | "paused" | "stopping" | "stopped" | "finished" | "failed";
 
 /** Rows to train on and rows held out from it, as they are given to the tuner. */
 export interface Rows {
@@ -191,4 +205,14 @@ function flush(): void {
     if (performance.now() - drawn > SLICE_MS) return later(0);
   }
   next = 0;
+}
+
+/** A run of which nothing is known yet. */
+export function fresh(name: string, phase: Phase): Live {
+  return { name, phase, step: 0, total: 0, epoch: 0, losses: [], heldOut: [], samples: [] };
+}
+
+/** Whether a run has the device. */
+export function isBusy(phase: Phase | undefined): boolean {
+  return phase === "starting" || phase === "running" || phase === "pausing" || phase === "stopping";
 }

@@ -36,11 +36,22 @@ function hasGroups(file: RowFile): boolean {
 
 function madeSuites(): SuiteFiles {
   const files = state.rows?.heldOut ?? [];
-  if (!files.length) throw problem("There are no held-out rows to measure on. Choose some in Data, or untick “Measure before and after”.");
+  if (!files.length)
+    throw problem(
+      "There are no held-out rows to measure on. Choose some in Data, or untick “Measure before and after”.",
+    );
   const measures = MEASURES.map(([name]) => name).filter((name) => made.measures.has(name));
   if (!measures.length) throw problem("No measure is ticked.");
   const suite = (file: RowFile, name: string, measure: string) =>
-    ["[[suite]]", `name = ${quoted(name)}`, `data = ${quoted(file.name)}`, `measure = ${measure}`, `limit = ${made.limit}`, `max_new_tokens = ${made.maxNewTokens}`, ""].join("\n");
+    [
+      "[[suite]]",
+      `name = ${quoted(name)}`,
+      `data = ${quoted(file.name)}`,
+      `measure = ${measure}`,
+      `limit = ${made.limit}`,
+      `max_new_tokens = ${made.maxNewTokens}`,
+      "",
+    ].join("\n");
   const parts: string[] = [];
   files.forEach((file, i) => {
     const name = i ? `held-out-${i + 1}` : "held-out";

@@ -10,7 +10,10 @@ let inMemory = query.get("store") === "memory";
 /** Whether this browser keeps files for the page; private windows often do not. Without, runs live as long as the tab. */
 export async function findStorage(): Promise<boolean> {
   if (inMemory) return true;
-  const found = await navigator.storage?.getDirectory?.().then(() => true, () => false);
+  const found = await navigator.storage?.getDirectory?.().then(
+    () => true,
+    () => false,
+  );
   inMemory = !found;
   return Boolean(found);
 }

@@ -17,7 +17,8 @@ export function several(n: number, one: string, many = `${one}s`): string {
 export function bytes(n: number): string {
   let value = n;
   for (const unit of ["B", "kB", "MB", "GB"]) {
-    if (value < 999.5 || unit === "GB") return `${unit === "B" || value >= 99.5 ? Math.round(value) : value.toPrecision(2)} ${unit}`;
+    if (value < 999.5 || unit === "GB")
+      return `${unit === "B" || value >= 99.5 ? Math.round(value) : value.toPrecision(2)} ${unit}`;
     value /= 1000;
   }
   return "";
@@ -46,7 +47,9 @@ export function millions(n: number): string {
 /** A time of day and date, as this person writes them. */
 export function moment(time: number | string): string {
   const date = new Date(time);
-  return Number.isNaN(date.getTime()) ? "" : date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+  return Number.isNaN(date.getTime())
+    ? ""
+    : date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }
 
 // What is not a share of items: these are shown as they are.
@@ -79,7 +82,10 @@ export function sentence(text: string): string {
 /** A message of the library in this page's terms: sizes as people read them, settings as the form calls them. */
 export function inOurWords(text: string): string {
   return text
-    .replace(/\b(\d{4,}) bytes, (\d+) are available/g, (_, need: string, have: string) => `${bytes(Number(need))}, ${bytes(Number(have))} are available`)
+    .replace(
+      /\b(\d{4,}) bytes, (\d+) are available/g,
+      (_, need: string, have: string) => `${bytes(Number(need))}, ${bytes(Number(have))} are available`,
+    )
     .replace(/(?<![\w-])--([a-z][a-z-]*[a-z])/g, (_, name: string) => name.replaceAll("-", "_"));
 }
 
@@ -87,6 +93,7 @@ export function inOurWords(text: string): string {
 export function whatWentWrong(error: unknown): { name: string; message: string } {
   if (error instanceof Error) return { name: error.name, message: sentence(inOurWords(error.message)) };
   const like = error as { name?: unknown; message?: unknown } | null;
-  if (typeof like?.message === "string") return { name: String(like.name ?? "Error"), message: sentence(inOurWords(like.message)) };
+  if (typeof like?.message === "string")
+    return { name: String(like.name ?? "Error"), message: sentence(inOurWords(like.message)) };
   return { name: "Error", message: sentence(String(error)) };
 }

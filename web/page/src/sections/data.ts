@@ -17,7 +17,11 @@ export function dataSection(): void {
   const progress = new Progress(T.dataProgress, "Reading rows", cancelReading);
   const error = slot(T.dataError);
   section.append(
-    h("p", { class: "lead" }, "What is taught: instructions and answers. JSONL, JSON or CSV, plain or gzip, in any of the usual shapes (Alpaca, messages, ShareGPT, prompt and completion, text). Files never leave this machine."),
+    h(
+      "p",
+      { class: "lead" },
+      "What is taught: instructions and answers. JSONL, JSON or CSV, plain or gzip, in any of the usual shapes (Alpaca, messages, ShareGPT, prompt and completion, text). Files never leave this machine.",
+    ),
     choice(
       "Take",
       [
@@ -30,7 +34,12 @@ export function dataSection(): void {
       (value) => {
         const dataSource = value as typeof state.dataSource;
         const own = dataSource === "bundled" || given.heldOut.length > 0;
-        set({ dataSource, heldOutSource: own ? "own" : "share", measure: dataSource === "bundled", evalSource: dataSource === "bundled" ? "bundled" : "made" });
+        set({
+          dataSource,
+          heldOutSource: own ? "own" : "share",
+          measure: dataSource === "bundled",
+          evalSource: dataSource === "bundled" ? "bundled" : "made",
+        });
         void readRows();
       },
     ),
@@ -43,17 +52,33 @@ export function dataSection(): void {
   );
   // Each is made once: what was typed stays.
   const views = { bundled: once(bundledView), files: once(filesView), paste: once(pasteView), write: once(writeView) };
-  watch(({ dataSource }) => [dataSource], () => fill(picker, views[state.dataSource]()));
-  watch(({ dataSource, heldOutSource }) => [dataSource, heldOutSource], () => fill(heldOut, heldOutView()));
-  watch(({ dataBusy }) => [dataBusy], () => (state.dataBusy ? progress.show(state.dataBusy) : progress.hide()));
-  watch(({ dataError }) => [dataError], () => {
-    const wrong = state.dataError;
-    fill(error, wrong && notice("error", "These rows cannot be read", h("p", {}, wrong.message)));
-  });
+  watch(
+    ({ dataSource }) => [dataSource],
+    () => fill(picker, views[state.dataSource]()),
+  );
+  watch(
+    ({ dataSource, heldOutSource }) => [dataSource, heldOutSource],
+    () => fill(heldOut, heldOutView()),
+  );
+  watch(
+    ({ dataBusy }) => [dataBusy],
+    () => (state.dataBusy ? progress.show(state.dataBusy) : progress.hide()),
+  );
+  watch(
+    ({ dataError }) => [dataError],
+    () => {
+      const wrong = state.dataError;
+      fill(error, wrong && notice("error", "These rows cannot be read", h("p", {}, wrong.message)));
+    },
+  );
 }
 
 function bundledView(): HTMLElement {
-  return h("p", {}, "1,145 short questions and answers about a made-up world: facts, translation, sums, sentiment, stories. 282 others are held out; the facts they ask for are in no training row, only in what the base model has read.");
+  return h(
+    "p",
+    {},
+    "1,145 short questions and answers about a made-up world: facts, translation, sums, sentiment, stories. 282 others are held out; the facts they ask for are in no training row, only in what the base model has read.",
+  );
 }
 
 function filesView(): HTMLElement {
@@ -63,15 +88,39 @@ function filesView(): HTMLElement {
     write(names, files.length ? `Chosen: ${files.map((file) => file.name).join(", ")}` : "");
     void readRows();
   };
-  const input = h("input", { type: "file", multiple: true, accept: ACCEPT, testid: T.dataFiles, on: { change: () => take([...(input.files ?? [])]) } });
-  return dropZone(T.dataDrop, "Drop files of rows here", (dropped) => take(dropped.map(({ file }) => file)), field("Or choose them", input, "Several files are taken together."), names);
+  const input = h("input", {
+    type: "file",
+    multiple: true,
+    accept: ACCEPT,
+    testid: T.dataFiles,
+    on: { change: () => take([...(input.files ?? [])]) },
+  });
+  return dropZone(
+    T.dataDrop,
+    "Drop files of rows here",
+    (dropped) => take(dropped.map(({ file }) => file)),
+    field("Or choose them", input, "Several files are taken together."),
+    names,
+  );
 }
 
 function pasteView(): HTMLElement {
-  const text = h("textarea", { rows: 7, testid: T.dataPaste, spellcheck: "false", class: "code", placeholder: '{"instruction": "Name a colour.", "output": "Blue."}\n{"instruction": "Name another.", "output": "Green."}' });
+  const text = h("textarea", {
+    rows: 7,
+    testid: T.dataPaste,
+    spellcheck: "false",
+    class: "code",
+    placeholder:
+      '{"instruction": "Name a colour.", "output": "Blue."}\n{"instruction": "Name another.", "output": "Green."}',
+  });
   text.value = given.text;
   text.addEventListener("input", () => (given.text = text.value));
-  return h("div", {}, field("Rows", text, "JSON lines, a JSON array, or CSV with a line of column names."), button("Use these rows", T.dataPasteUse, () => void readRows(), "primary"));
+  return h(
+    "div",
+    {},
+    field("Rows", text, "JSON lines, a JSON array, or CSV with a line of column names."),
+    button("Use these rows", T.dataPasteUse, () => void readRows(), "primary"),
+  );
 }
 
 function writeView(): HTMLElement {
@@ -90,12 +139,17 @@ function writeView(): HTMLElement {
       box.addEventListener("input", () => (row[key] = box.value));
       return h("td", { "data-name": label }, box);
     };
-    const remove = button("✕", "data-row-remove", () => {
-      given.hand.splice(given.hand.indexOf(row), 1);
-      const next = (line.nextElementSibling ?? line.previousElementSibling)?.querySelector("textarea");
-      line.remove();
-      next?.focus();
-    }, "small");
+    const remove = button(
+      "✕",
+      "data-row-remove",
+      () => {
+        given.hand.splice(given.hand.indexOf(row), 1);
+        const next = (line.nextElementSibling ?? line.previousElementSibling)?.querySelector("textarea");
+        line.remove();
+        next?.focus();
+      },
+      "small",
+    );
     remove.setAttribute("aria-label", "Remove this row");
     const line = h("tr", {}, cell("instruction", "Instruction"), cell("answer", "Answer"), h("td", {}, remove));
     return line;
@@ -104,8 +158,29 @@ function writeView(): HTMLElement {
   return h(
     "div",
     {},
-    h("table", { class: "hand", testid: T.dataRows }, h("caption", { class: "unseen" }, "Rows by hand"), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Instruction"), h("th", { scope: "col" }, "Answer"), h("th", {}, h("span", { class: "unseen" }, "Remove")))), body),
-    h("div", { class: "row" }, button("Add a row", T.dataRowAdd, add), button("Use these rows", T.dataRowsUse, () => void readRows(), "primary")),
+    h(
+      "table",
+      { class: "hand", testid: T.dataRows },
+      h("caption", { class: "unseen" }, "Rows by hand"),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          h("th", { scope: "col" }, "Instruction"),
+          h("th", { scope: "col" }, "Answer"),
+          h("th", {}, h("span", { class: "unseen" }, "Remove")),
+        ),
+      ),
+      body,
+    ),
+    h(
+      "div",
+      { class: "row" },
+      button("Add a row", T.dataRowAdd, add),
+      button("Use these rows", T.dataRowsUse, () => void readRows(), "primary"),
+    ),
     h("p", { class: "quiet" }, "A few dozen rows change how a model answers; what it knows changes little."),
   );
 }
@@ -114,19 +189,51 @@ function heldOutView(): HTMLElement {
   const { dataSource, heldOutSource } = state;
   const detail = h("div", { class: "detail" });
   if (heldOutSource === "own" && dataSource !== "bundled") {
-    const input = h("input", { type: "file", multiple: true, accept: ACCEPT, testid: T.heldOutFiles, on: { change: () => {
-      given.heldOut = [...(input.files ?? [])];
-      void readRows();
-    } } });
-    fill(detail, field("Files of held-out rows", input, given.heldOut.map((file) => file.name).join(", ") || "Rows that training must not see."));
+    const input = h("input", {
+      type: "file",
+      multiple: true,
+      accept: ACCEPT,
+      testid: T.heldOutFiles,
+      on: {
+        change: () => {
+          given.heldOut = [...(input.files ?? [])];
+          void readRows();
+        },
+      },
+    });
+    fill(
+      detail,
+      field(
+        "Files of held-out rows",
+        input,
+        given.heldOut.map((file) => file.name).join(", ") || "Rows that training must not see.",
+      ),
+    );
   } else if (heldOutSource === "share") {
-    const percent = h("input", { type: "number", min: 1, max: 50, step: 1, testid: T.heldOutShare, inputmode: "numeric", on: { change: () => {
-      set({ heldOutPercent: Math.min(50, Math.max(1, Math.round(Number(percent.value) || 10))) });
-      percent.value = String(state.heldOutPercent);
-      void readRows();
-    } } });
+    const percent = h("input", {
+      type: "number",
+      min: 1,
+      max: 50,
+      step: 1,
+      testid: T.heldOutShare,
+      inputmode: "numeric",
+      on: {
+        change: () => {
+          set({ heldOutPercent: Math.min(50, Math.max(1, Math.round(Number(percent.value) || 10))) });
+          percent.value = String(state.heldOutPercent);
+          void readRows();
+        },
+      },
+    });
     percent.value = String(state.heldOutPercent);
-    fill(detail, field("Per cent", percent, "Taken evenly from first row to last. Rows that say nearly the same can end up on both sides; the check below tells."));
+    fill(
+      detail,
+      field(
+        "Per cent",
+        percent,
+        "Taken evenly from first row to last. Rows that say nearly the same can end up on both sides; the check below tells.",
+      ),
+    );
   }
   return h(
     "div",
