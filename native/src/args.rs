@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use wgpu_sft::data::RowSettings;
 use wgpu_sft::model::ModelConfig;
+use wgpu_sft::train::Settings;
 
 use crate::compare::CompareArgs;
-use crate::config_file::Settings;
 use crate::data::DataCommand;
 use crate::eval::SuiteArgs;
 
@@ -107,46 +108,6 @@ pub struct ModelArgs {
     pub dtype: Option<String>,
 }
 
-/// How rows are read.
-#[derive(ClapArgs, Clone, Default)]
-#[command(next_help_heading = "Rows")]
-pub struct RowArgs {
-    /// Most tokens of a row [default: 1024, or the model's context if that is shorter]
-    #[arg(long, value_name = "N")]
-    pub max_length: Option<usize>,
-
-    /// What to do with longer rows: error, drop, truncate or split (rows of text alone) [default: error]
-    #[arg(long, value_name = "WHAT")]
-    pub overlong: Option<String>,
-
-    /// What conversations teach: the assistant's turns (assistant), the last of them (last), or everything (all)
-    /// [default: assistant]
-    #[arg(long, value_name = "WHICH")]
-    pub train_on: Option<String>,
-
-    /// Columns that are not named as fields are: prompt=question,completion=answer
-    #[arg(long, value_name = "FIELD=COLUMN,...")]
-    pub columns: Option<String>,
-
-    /// The shape of the rows, where their keys fit several: alpaca, dolly, prompt-completion,
-    /// prompt-completion-messages, messages, sharegpt, text, segments or tokens
-    #[arg(long, value_name = "SHAPE")]
-    pub shape: Option<String>,
-
-    /// Instructions as Stanford's text (alpaca) or through the chat template (alpaca-chat) [default: alpaca-chat if
-    /// the model has a template]
-    #[arg(long, value_name = "STYLE")]
-    pub alpaca_style: Option<String>,
-
-    /// Leave rows out that cannot be used, and list the first ten
-    #[arg(long)]
-    pub skip_bad_rows: bool,
-
-    /// Whether rows that name no task get the one that their words speak for.
-    #[arg(skip)]
-    pub guess_tasks: bool,
-}
-
 #[derive(ClapArgs)]
 pub struct InitArgs {
     /// The config.json of the model to make
@@ -194,7 +155,7 @@ pub struct EvalArgs {
     pub device: DeviceArgs,
 
     #[command(flatten)]
-    pub rows: RowArgs,
+    pub rows: RowSettings,
 }
 
 /// How tokens are chosen.

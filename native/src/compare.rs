@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use wgpu_sft::data::RowSettings;
 use wgpu_sft::eval::{Comparison, SuiteResult};
 use wgpu_sft::gpu::Gpu;
 
-use crate::args::{DeviceArgs, RowArgs};
+use crate::args::DeviceArgs;
 use crate::eval::{self, SuiteArgs, Suites};
 use crate::model_files::ModelFiles;
 use crate::progress::line;
@@ -69,7 +70,7 @@ pub struct CompareArgs {
     pub device: DeviceArgs,
 
     #[command(flatten)]
-    pub rows: RowArgs,
+    pub rows: RowSettings,
 }
 
 /// Items of each suite that a page shows.

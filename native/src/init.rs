@@ -2,18 +2,19 @@
 
 use anyhow::{Context, Result, bail};
 use wgpu_sft::Error;
+use wgpu_sft::formats::Dtype;
 use wgpu_sft::model::{ModelConfig, init};
 
 use crate::Outcome;
 use crate::args::InitArgs;
-use crate::model_files::{ModelFiles, parse_dtype};
+use crate::model_files::ModelFiles;
 use crate::model_folder::{self, Parts};
 use crate::progress::line;
 
 /// Draw the weights and write the model.
 pub fn run(args: InitArgs) -> Result<Outcome> {
     model_folder::refuse_existing(&args.output_dir)?;
-    let dtype = parse_dtype("save_dtype", &args.save_dtype)?;
+    let dtype = Dtype::named("save_dtype", &args.save_dtype)?;
     let file = || args.config.display().to_string();
     let text = std::fs::read_to_string(&args.config).with_context(file)?;
     let config = ModelConfig::from_json(&text).with_context(file)?;

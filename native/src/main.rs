@@ -5,7 +5,6 @@ mod bench;
 mod chat;
 mod check;
 mod compare;
-mod config_file;
 mod data;
 mod devices;
 mod eval;

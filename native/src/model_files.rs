@@ -7,14 +7,13 @@ use anyhow::{Context, Result, bail};
 use memmap2::Mmap;
 use pollster::block_on;
 use serde_json::Value;
-use wgpu_sft::Error;
-use wgpu_sft::data::{ChatTemplate, Preparation, Tokenizer, TokenizerConfig, terminators};
+use wgpu_sft::data::{ChatTemplate, Preparation, RowSettings, Tokenizer, TokenizerConfig, terminators};
 use wgpu_sft::formats::safetensors::{self, Index};
 use wgpu_sft::formats::{Dtype, Gguf, Tensors, peft};
-use wgpu_sft::gpu::{Gpu, Storage};
+use wgpu_sft::gpu::Gpu;
 use wgpu_sft::model::{Model, ModelBuilder, ModelConfig, Use};
+use wgpu_sft::train::BaseModel;
 
-use crate::args::RowArgs;
 use crate::model_folder::Parts;
 use crate::progress::Progress;
 use crate::rows::Rows;
@@ -72,25 +71,6 @@ pub fn map(path: &Path) -> Result<Mmap> {
     // shortens it meanwhile: wrong weights or a signal, as for every program that maps its models.
     let map = unsafe { Mmap::map(&file) };
     map.with_context(|| path.display().to_string())
-}
-
-/// The type that a flag names.
-pub fn parse_dtype(field: &str, name: &str) -> Result<Dtype> {
-    Ok(match name {
-        "f32" | "float32" => Dtype::F32,
-        "f16" | "float16" => Dtype::F16,
-        "bf16" | "bfloat16" => Dtype::Bf16,
-        _ => return Err(Error::config(field, format!("{name:?} is none of f32, f16, bf16")).into()),
-    })
-}
-
-/// The way that a type is stored on the device.
-pub fn storage(dtype: Dtype) -> Storage {
-    match dtype {
-        Dtype::F16 => Storage::F16,
-        Dtype::Bf16 => Storage::Bf16,
-        _ => Storage::F32,
-    }
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
@@ -245,7 +225,7 @@ impl ModelFiles {
     /// The type a model made from this one is saved in: the source's, f16 where that is quantised, unless a flag says.
     pub fn save_dtype(&self, flag: Option<&str>) -> Result<Dtype> {
         match flag {
-            Some(name) => parse_dtype("save_dtype", name),
+            Some(name) => Ok(Dtype::named("save_dtype", name)?),
             None if self.dtype().is_quantized() => Ok(Dtype::F16),
             None => Ok(self.dtype()),
         }
@@ -317,7 +297,7 @@ impl ModelFiles {
     }
 
     /// Read files of rows.
-    pub fn rows(&self, files: &[String], args: &RowArgs, quiet: bool) -> Result<Rows> {
+    pub fn rows(&self, files: &[String], args: &RowSettings, quiet: bool) -> Result<Rows> {
         let with = args.preparation(self.config.max_position_embeddings, self.preparation())?;
         Rows::read(files, &args.reading()?, &with, quiet)
     }
@@ -356,6 +336,17 @@ impl ModelFiles {
             hash.update(file);
         }
         hash.finalize().to_hex().to_string()
+    }
+
+    /// What a run has to know of it; its weights are hashed if they stay as they are.
+    pub fn base(&self, frozen: bool) -> BaseModel<'_> {
+        BaseModel {
+            name: &self.name,
+            config: &self.config,
+            dtype: self.dtype(),
+            tokenizer: self.tokenizer_hash(),
+            hash: self.model_hash(frozen),
+        }
     }
 
     /// Read an adapter for this model.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use wgpu_sft::Error;
-use wgpu_sft::train::checkpoint::{FileDigest, State};
+use wgpu_sft::train::checkpoint::{FileDigest, STATE, State};
+use wgpu_sft::train::journal;
 
 use crate::model_files::map;
 use crate::report::Events;
@@ -16,7 +17,6 @@ use crate::tensor_file::{sync_folder, write_synced};
 
 const METRICS: &str = "metrics.jsonl";
 const SAMPLES: &str = "samples.jsonl";
-const STATE: &str = "state.json";
 /// A checkpoint that is being written, or that is being removed.
 const UNFINISHED: &str = ".unfinished-";
 
@@ -136,7 +136,7 @@ impl RunFolder {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(e).with_context(|| log.display().to_string()),
             };
-            crate::tensor_file::replace(&log, cut_back(&text, step, evaluated).as_bytes())?;
+            crate::tensor_file::replace(&log, journal::cut_back(&text, step, evaluated).as_bytes())?;
         }
         Ok(())
     }
@@ -221,24 +221,6 @@ impl RunFolder {
 /// The step of a folder named `checkpoint-N`.
 fn step_of(name: &str) -> Option<u64> {
     name.strip_prefix("checkpoint-")?.parse().ok()
-}
-
-/// The log's lines up to a step. A line that a crash cut short is none. Of that step itself, what an evaluation said stays only where it was
-/// `evaluated`.
-fn cut_back(text: &str, step: u64, evaluated: bool) -> String {
-    let is_kept = |line: &&str| {
-        let json: Option<Value> = serde_json::from_str(line).ok();
-        let kept = |json: Value| {
-            let at = json["step"].as_u64()?;
-            let trained = json.get("loss").is_some();
-            Some(at < step || at == step && (evaluated || trained))
-        };
-        json.and_then(kept).unwrap_or(false)
-    };
-    text.split_inclusive('\n')
-        .filter(|line| line.ends_with('\n'))
-        .filter(is_kept)
-        .collect()
 }
 
 /// `metrics.jsonl`.

@@ -20,12 +20,8 @@ impl TensorFile {
     /// Start a file of these tensors.
     pub fn create(path: PathBuf, tensors: &[TensorSpec]) -> Result<Self> {
         let layout = Layout::new(tensors, None)?;
-        let mut missing = HashMap::new();
-        let mut at = layout.header.len() as u64;
-        for &i in &layout.order {
-            missing.insert(tensors[i].name.clone(), (at, layout.lengths[i]));
-            at += layout.lengths[i] as u64;
-        }
+        let places = layout.offsets().into_iter().zip(layout.lengths);
+        let missing = tensors.iter().map(|spec| spec.name.clone()).zip(places).collect();
         let mut file = File::create(&path).with_context(|| path.display().to_string())?;
         file.write_all(&layout.header)
             .with_context(|| path.display().to_string())?;

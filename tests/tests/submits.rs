@@ -1,6 +1,8 @@
 //! How work reaches the device: in submits and dispatches of bounded time, at most two micro-batches at once, and whatever the cut
 //! the same bits.
 
+use std::time::{Duration, Instant};
+
 use crate::packing::{MODELS, batches, examples, recomputing_trainer};
 use wgpu_sft::Error;
 use wgpu_sft::gpu::{Family, Gpu, GpuOptions};
@@ -119,20 +121,35 @@ fn on_a_callers_device_two_micro_batches_are_in_flight_and_the_rest_waits() {
         pollster::block_on(trainer.metrics()).expect("metrics")
     };
     let mut hosted = trainer(&mine, false);
+    // How long it takes to hand a step over, kernels being ready: what the device has to be busy for, and much longer.
+    let start = state_of(&hosted, &device);
+    let begun = Instant::now();
+    while hosted.submit(&step).is_err() {
+        poll();
+    }
+    let handed_over = begun.elapsed();
+    metrics(&mut hosted);
+    hosted.restore(0, |name| Ok(start[name].clone())).expect("a state");
     let mut busy = 0;
-    occupy(&device, &queue);
+    let occupied = handed_over * 8 + Duration::from_secs(1);
+    occupy(&device, &queue, occupied);
+    let begun = Instant::now();
     while let Err(error) = hosted.submit(&step) {
         assert_eq!(error, Error::Busy);
         assert_eq!(hosted.step(), 0, "a step is done when it is submitted as a whole");
-        // Drivers differ in when work ends: on SwiftShader there is no room twice, on lavapipe once.
+        // Drivers differ in when work ends: on SwiftShader there is no room twice, on lavapipe once or never.
         let other = hosted.submit(&step[..4]).expect_err("other micro-batches");
         assert!(other.to_string().contains("begun with other micro-batches"), "{other}");
         busy += 1;
         poll();
         pollster::block_on(hosted.ready()).expect("room");
     }
-    // Two, two, one.
-    assert!((1..=2).contains(&busy), "asked to come back {busy} times");
+    // Two, two, one. Or the driver lets nothing be submitted while it computes: then it was this that waited.
+    let driver_waited = busy == 0 && begun.elapsed() > occupied / 4;
+    assert!(
+        (1..=2).contains(&busy) || driver_waited,
+        "asked to come back {busy} times"
+    );
     let got = (metrics(&mut hosted), state_of(&hosted, &device));
 
     let ours = pollster::block_on(Gpu::request(&tiled())).expect("an adapter");
@@ -159,9 +176,10 @@ fn on_a_callers_device_two_micro_batches_are_in_flight_and_the_rest_waits() {
     );
 }
 
-/// Give a device work for a second or so, which all that follows has to wait for.
-fn occupy(device: &wgpu::Device, queue: &wgpu::Queue) {
+/// Give a device work for at least `time`, which all that follows has to wait for.
+fn occupy(device: &wgpu::Device, queue: &wgpu::Queue, time: Duration) {
     const SIZE: u64 = 64 << 20;
+    const PROBE: u32 = 20;
     let buffers = [wgpu::BufferUsages::COPY_SRC, wgpu::BufferUsages::COPY_DST].map(|usage| {
         device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
@@ -170,11 +188,25 @@ fn occupy(device: &wgpu::Device, queue: &wgpu::Queue) {
             mapped_at_creation: false,
         })
     });
-    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    for _ in 0..200 {
-        encoder.copy_buffer_to_buffer(&buffers[0], 0, &buffers[1], 0, SIZE);
-    }
-    queue.submit([encoder.finish()]);
+    let copy = |times: u32| {
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for _ in 0..times {
+            encoder.copy_buffer_to_buffer(&buffers[0], 0, &buffers[1], 0, SIZE);
+        }
+        queue.submit([encoder.finish()]);
+    };
+    let timed = |times: u32| {
+        let begun = Instant::now();
+        copy(times);
+        device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .expect("the device answers");
+        begun.elapsed()
+    };
+    // The memory is new to the first.
+    timed(1);
+    let each = timed(PROBE).as_secs_f64() / f64::from(PROBE);
+    copy((time.as_secs_f64() / each).ceil() as u32);
 }
 
 /// [`state`] of a trainer on a caller's device, which another thread polls.
@@ -184,7 +216,7 @@ fn state_of(trainer: &Trainer, device: &wgpu::Device) -> std::collections::BTree
         scope.spawn(|| {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 let _ = device.poll(wgpu::PollType::Poll);
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                std::thread::sleep(Duration::from_millis(1));
             }
         });
         let state = state(trainer);

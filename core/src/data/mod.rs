@@ -13,8 +13,10 @@ pub mod preview;
 pub(crate) mod python;
 pub mod quality;
 mod rows;
+mod settings;
 mod spans;
 pub mod split;
+mod tally;
 pub mod tasks;
 mod template;
 mod tokenizer;
@@ -30,5 +32,7 @@ pub use rows::{
     AlpacaStyle, Body, Columns, FIELDS, Format, Place, Reading, Recogniser, Row, Segment, Shape, Source, Turn,
     alpaca_prompt, for_each_row,
 };
+pub use settings::RowSettings;
+pub use tally::{TalliedFile, Tally};
 pub use template::{ChatTemplate, RenderOptions, Rendered};
 pub use tokenizer::{TextStream, Tokenizer, TokenizerConfig};

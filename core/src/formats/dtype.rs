@@ -3,6 +3,7 @@
 //! The block types are ggml's: 32 consecutive elements of a row share an f16 scale, and in the `_1` types an f16
 //! minimum. The layouts are those of `ggml-common.h`; the arithmetic is that of its `dequantize_row_*` functions.
 
+use crate::gpu::Storage;
 use crate::{Error, Result};
 use half::{bf16, f16};
 
@@ -63,6 +64,28 @@ impl Dtype {
             Self::Q5_0 => "Q5_0",
             Self::Q5_1 => "Q5_1",
             Self::Q8_0 => "Q8_0",
+        }
+    }
+
+    /// The type that a setting names: f32, f16 or bf16, or PyTorch's names for them.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for any other name, blaming `field`.
+    pub fn named(field: &str, name: &str) -> Result<Self> {
+        match name {
+            "f32" | "float32" => Ok(Self::F32),
+            "f16" | "float16" => Ok(Self::F16),
+            "bf16" | "bfloat16" => Ok(Self::Bf16),
+            _ => Err(Error::config(field, format!("{name:?} is none of f32, f16, bf16"))),
+        }
+    }
+
+    /// The way that it is stored on a device: quantised types as f32.
+    pub fn storage(self) -> Storage {
+        match self {
+            Self::F16 => Storage::F16,
+            Self::Bf16 => Storage::Bf16,
+            _ => Storage::F32,
         }
     }
 

@@ -193,6 +193,17 @@ impl Layout {
         Ok(Self { header, order, lengths })
     }
 
+    /// Where each tensor's bytes begin in the file, by its place in the list given to [`Layout::new`].
+    pub fn offsets(&self) -> Vec<u64> {
+        let mut offsets = vec![0; self.lengths.len()];
+        let mut at = self.header.len() as u64;
+        for &i in &self.order {
+            offsets[i] = at;
+            at += self.lengths[i] as u64;
+        }
+        offsets
+    }
+
     /// Bytes of the whole file.
     pub fn file_bytes(&self) -> u64 {
         self.header.len() as u64 + self.lengths.iter().map(|n| *n as u64).sum::<u64>()

@@ -8,12 +8,51 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::TrainConfig;
+use super::{Method, TrainConfig};
+use crate::formats::safetensors::TensorSpec;
+use crate::formats::{Dtype, peft};
+use crate::model::ModelConfig;
 use crate::ops::matmul::{Class, Tile};
 use crate::{Error, Result};
 
 /// The version of `state.json` written here; others are refused.
 pub const SCHEMA: u32 = 1;
+
+/// The file of a checkpoint that says what it is of; written last.
+pub const STATE: &str = "state.json";
+/// The file of a checkpoint that holds AdamW's moments, `NAME.exp_avg` and `NAME.exp_avg_sq`.
+pub const OPTIMIZER: &str = "optimizer.safetensors";
+
+/// The name of the file that holds what a method trains: PEFT's, or transformers'.
+pub fn weights_file(method: Method) -> &'static str {
+    match method {
+        Method::Lora => "adapter_model.safetensors",
+        Method::Full => "model.safetensors",
+    }
+}
+
+/// The tensors of the two files of a checkpoint: [`weights_file`] and [`OPTIMIZER`], all f32, as [`Trainer::state`](super::Trainer::state)
+/// tells them.
+///
+/// # Errors
+/// [`Error::Config`] for modules to adapt that the model does not have.
+pub fn tensors(config: &TrainConfig, model: &ModelConfig) -> Result<[Vec<TensorSpec>; 2]> {
+    let trained = match config.method {
+        Method::Full => model.tensors(),
+        Method::Lora => peft::tensors(&config.lora.adapter_config(None), model)?,
+    };
+    let spec = |name: String, shape: &[usize]| TensorSpec {
+        name,
+        dtype: Dtype::F32,
+        shape: shape.to_vec(),
+    };
+    let weights = trained.iter().map(|(name, shape)| spec(name.clone(), shape)).collect();
+    let moments = trained
+        .iter()
+        .flat_map(|(name, shape)| ["exp_avg", "exp_avg_sq"].map(|moment| spec(format!("{name}.{moment}"), shape)))
+        .collect();
+    Ok([weights, moments])
+}
 
 /// Everything that decides what a run computes. Hashes are of contents, never of paths.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -238,9 +277,17 @@ impl State {
     /// # Errors
     /// [`Error::Checkpoint`] naming the file.
     pub fn check_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.check_digest(name, &FileDigest::of(bytes))
+    }
+
+    /// [`State::check_file`] for those who have the digest.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] naming the file.
+    pub fn check_digest(&self, name: &str, digest: &FileDigest) -> Result<()> {
         match self.files.get(name) {
             None => Err(Error::checkpoint(format!("state.json does not name {name}"))),
-            Some(digest) if *digest == FileDigest::of(bytes) => Ok(()),
+            Some(written) if written == digest => Ok(()),
             Some(_) => Err(Error::checkpoint(format!(
                 "{name} is damaged: it is not as it was written"
             ))),
@@ -251,9 +298,31 @@ impl State {
 impl FileDigest {
     /// Of a file's contents.
     pub fn of(bytes: &[u8]) -> Self {
-        Self {
-            bytes: bytes.len() as u64,
-            blake3: blake3::hash(bytes).to_hex().to_string(),
+        let mut digest = Digesting::default();
+        digest.update(bytes);
+        digest.finish()
+    }
+}
+
+/// A file's digest in the making, for those who have it by pieces.
+#[derive(Debug, Clone, Default)]
+pub struct Digesting {
+    bytes: u64,
+    hash: blake3::Hasher,
+}
+
+impl Digesting {
+    /// Go on with the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.hash.update(bytes);
+    }
+
+    /// The digest.
+    pub fn finish(&self) -> FileDigest {
+        FileDigest {
+            bytes: self.bytes,
+            blake3: self.hash.finalize().to_hex().to_string(),
         }
     }
 }

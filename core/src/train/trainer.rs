@@ -457,17 +457,42 @@ impl Trainer {
         self.gpu.queue().submit([encoder.finish()]);
     }
 
+    /// The names that [`Trainer::state`] tells, in its order.
+    pub fn state_names(&self) -> Vec<String> {
+        let suffixes = self.state_buffers().map(|(_, suffix)| suffix);
+        let of = |(name, _): (String, _)| suffixes.map(|suffix| format!("{name}{suffix}"));
+        self.model.trained_tensors().into_iter().flat_map(of).collect()
+    }
+
     /// Go back to the state after `step` steps: `state(name)` gives the numbers that [`Trainer::state`] told by that name.
     ///
     /// # Errors
     /// [`Error::Weights`] for a tensor of the wrong size, and what `state` returns.
     pub fn restore(&mut self, step: u64, mut state: impl FnMut(&str) -> Result<Vec<f32>>) -> Result<()> {
-        for (name, _) in self.model.trained_tensors() {
-            for (buffers, suffix) in self.state_buffers() {
-                self.model
-                    .write_trained(buffers, &name, &state(&format!("{name}{suffix}"))?)?;
-            }
+        for name in self.state_names() {
+            self.restore_tensor(&name, &state(&name)?)?;
         }
+        self.restored(step);
+        Ok(())
+    }
+
+    /// [`Trainer::restore`] for those who read one tensor at a time: one of [`Trainer::state_names`]. All are to be put back, and
+    /// [`Trainer::restored`] is to be called, before the next step.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for a tensor of the wrong size, or that is not trained.
+    pub fn restore_tensor(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        // The weights' own suffix is none: it comes last.
+        let [weights, first, second] = self.state_buffers();
+        let found = [second, first, weights]
+            .into_iter()
+            .find_map(|(buffers, suffix)| Some((buffers, name.strip_suffix(suffix)?)));
+        let (buffers, name) = found.unwrap_or((weights.0, name));
+        self.model.write_trained(buffers, name, values)
+    }
+
+    /// Every tensor is put back: the state is that after `step` steps.
+    pub fn restored(&mut self, step: u64) {
         // A run that diverged may go on from an earlier state.
         self.gpu.write(&self.metrics, &[0; 4 * METRICS as usize]);
         self.diverged = None;
@@ -476,7 +501,6 @@ impl Trainer {
             self.clear_sums();
         }
         self.step = step;
-        Ok(())
     }
 }
 

@@ -8,11 +8,12 @@ use anyhow::{Context, Result};
 use pollster::block_on;
 use wgpu_sft::Error;
 use wgpu_sft::bench::{Job, Report};
+use wgpu_sft::formats::Dtype;
 use wgpu_sft::gpu::GpuOptions;
 use wgpu_sft::train::{LoraConfig, Method};
 
 use crate::args::BenchArgs;
-use crate::model_files::{ModelFiles, parse_dtype, storage};
+use crate::model_files::ModelFiles;
 use crate::progress::{bytes, line};
 use crate::{Outcome, devices, pipeline_cache};
 
@@ -47,8 +48,8 @@ pub fn run(args: BenchArgs) -> Result<Outcome> {
         config,
         method,
         lora,
-        frozen: storage(parse_dtype("dtype", args.dtype.as_deref().unwrap_or("bf16"))?),
-        activations: storage(parse_dtype("activations", &args.activations)?),
+        frozen: Dtype::named("dtype", args.dtype.as_deref().unwrap_or("bf16"))?.storage(),
+        activations: Dtype::named("activations", &args.activations)?.storage(),
         tokens: args.tokens,
         steps: args.steps,
     };

@@ -10,11 +10,12 @@ use pollster::block_on;
 use serde_json::json;
 use wgpu_sft::Error;
 use wgpu_sft::eval::Evaluator;
+use wgpu_sft::formats::Dtype;
 use wgpu_sft::gpu::Gpu;
 use wgpu_sft::model::{Model, Use};
 
 use crate::args::{EvalArgs, ModelArgs};
-use crate::model_files::{ModelFiles, parse_dtype, storage};
+use crate::model_files::ModelFiles;
 use crate::progress::line;
 use crate::{Outcome, devices, interrupt, pipeline_cache};
 
@@ -34,9 +35,9 @@ pub fn load_with(
     gpu: &Gpu,
     quiet: bool,
 ) -> Result<Model> {
-    let stored = dtype.map(|name| parse_dtype("dtype", name)).transpose()?;
+    let stored = dtype.map(|name| Dtype::named("dtype", name)).transpose()?;
     let adapter = adapter.map(|folder| source.adapter(folder)).transpose()?;
-    let mut model = source.load(gpu, Use::Frozen(stored.map(storage)), quiet)?;
+    let mut model = source.load(gpu, Use::Frozen(stored.map(Dtype::storage)), quiet)?;
     if let Some(adapter) = adapter {
         model.load_adapter(&adapter.config, &adapter.pairs)?;
     }
@@ -85,7 +86,7 @@ pub fn run(args: EvalArgs) -> Result<Outcome> {
             result.targets,
             result.rows
         ))?;
-        let overlong = rows.sum(|report| report.overlong as u64);
+        let overlong = rows.tally.sum(|report| report.overlong as u64);
         if overlong > 0 {
             line(&format!(
                 "{overlong} rows were too long: --overlong says what became of them"

@@ -6,11 +6,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use pollster::block_on;
 use wgpu_sft::Error;
-use wgpu_sft::data::Reading;
+use wgpu_sft::data::{Reading, RowSettings};
 use wgpu_sft::eval::{Examiner, Item, Measure, Prepared, Suite, SuiteFile, SuiteResult};
 use wgpu_sft::model::Model;
 
-use crate::args::RowArgs;
 use crate::model_files::ModelFiles;
 use crate::progress::Progress;
 use crate::rows::for_each_text;
@@ -114,7 +113,7 @@ pub struct Suites {
 
 impl Suites {
     /// Read suites and their rows.
-    pub fn read(args: &SuiteArgs, source: &ModelFiles, rows: &RowArgs) -> Result<Self> {
+    pub fn read(args: &SuiteArgs, source: &ModelFiles, rows: &RowSettings) -> Result<Self> {
         let with = rows.preparation(source.config.max_position_embeddings, source.preparation())?;
         let mut prepared = Vec::new();
         for (suite, path) in args.suites()? {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use pollster::block_on;
-use wgpu_sft::data::{Examples, micro_batches, pack};
+use wgpu_sft::data::{Examples, pack};
 use wgpu_sft::train::Trainer;
 
 use super::Job;
@@ -16,10 +16,10 @@ use crate::progress::duration;
 /// How the steps of the first epoch are cut.
 fn packing(job: &mut Job, trainer: &Trainer) -> Result<Packing> {
     let mut packing = Packing::default();
-    for step in 0..job.order.steps_per_epoch() {
-        let rows = job.order.step(step);
+    for step in 0..job.course.order.steps_per_epoch() {
+        let rows = job.course.order.step(step);
         let lengths: Vec<usize> = rows.iter().map(|row| job.rows.examples.tokens(*row as usize)).collect();
-        for group in pack(&lengths, job.identity.micro_batch_tokens as usize)? {
+        for group in pack(&lengths, job.course.capacity())? {
             let tokens = group.iter().map(|place| lengths[*place]).sum();
             packing.add(tokens as u64, trainer.token_rows(tokens));
         }
@@ -32,8 +32,7 @@ pub fn run(job: &mut Job) -> Result<Outcome> {
     let mut trainer = job.trainer()?;
     job.suite_bytes = Evaluations::new(job, &trainer)?.bytes;
     job.refuse_past_limit()?;
-    let rows = job.order.step(0);
-    let mut batches = micro_batches(&job.rows.examples, rows, job.identity.micro_batch_tokens as usize)?;
+    let mut batches = job.course.batches(&job.rows.examples, 0)?;
     batches.truncate(1);
     let tokens = batches[0].tokens.len() as f64;
     let mut time = Duration::ZERO;
@@ -45,7 +44,7 @@ pub fn run(job: &mut Job) -> Result<Outcome> {
         time = begun.elapsed();
     }
     let packing = packing(job, &trainer)?;
-    let epochs = job.total as f64 / job.order.steps_per_epoch() as f64;
+    let epochs = job.course.epoch(job.course.total);
     let whole = time.mul_f64(packing.tokens as f64 * epochs / tokens);
     job.say(&format!("packing: {packing}"))?;
     job.say(&format!(

@@ -3,8 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use wgpu_sft::formats::peft;
-use wgpu_sft::report::{Hashes, MemorySummary, Outcome as How, Run, SCHEMA, Session};
+use wgpu_sft::report::{Outcome as How, Run, Session};
 use wgpu_sft::train::checkpoint::Device;
 use wgpu_sft::train::{Method, Trainer};
 
@@ -45,50 +44,11 @@ impl Record {
             from_step: job.done,
             ..Session::default()
         });
-        let numbers = |tensors: Vec<(String, Vec<usize>)>| -> u64 {
-            tensors
-                .iter()
-                .map(|(_, shape)| shape.iter().product::<usize>() as u64)
-                .sum()
-        };
-        let parameters = numbers(job.source.config.tensors());
-        let trained_parameters = match job.config.method {
-            Method::Full => parameters,
-            Method::Lora => numbers(peft::tensors(
-                &job.config.lora.adapter_config(None),
-                &job.source.config,
-            )?),
-        };
-        let plan = &job.memory;
-        let run = Run {
-            schema: SCHEMA,
-            model: job.source.name.clone(),
-            parameters,
-            trained_parameters,
-            total_steps: job.total,
-            steps_per_epoch: job.order.steps_per_epoch(),
-            hashes: Hashes {
-                data: job.identity.data.clone(),
-                model: job.identity.model.clone(),
-                tokenizer: job.identity.tokenizer.clone(),
-            },
-            settings: toml::from_str(&job.settings.to_toml()?)?,
-            data: job.rows.summaries(),
-            tasks: job.rows.tasks(job.mix),
-            eval_data: job.eval_rows.as_ref().map_or(Vec::new(), |rows| rows.summaries()),
-            memory: MemorySummary {
-                weights: plan.weights,
-                adapter: plan.adapter,
-                gradients: plan.gradients,
-                optimizer: plan.optimizer,
-                activations: plan.activations,
-                suites: 0, // known when they are allocated
-                micro_batch_tokens: plan.capacity.into(),
-                dtype: job.identity.dtype.clone(),
-                recompute: trainer.recomputes(),
-            },
-            sessions,
-        };
+        let base = job.source.base(job.course.config.method == Method::Lora);
+        let tallies = (&job.rows.tally, job.eval_rows.as_ref().map(|rows| &rows.tally));
+        let run = job
+            .course
+            .record(&job.settings, &base, tallies, trainer.recomputes(), sessions)?;
         report::write_run(job.folder.path(), &run)?;
         Ok(Self { run })
     }
@@ -99,7 +59,7 @@ impl Record {
             Err(error) if is_divergence(error) => How::Diverged,
             // Whoever read our output has left: the run ended in good order.
             Err(error) if !is_closed_pipe(error) => How::Failed,
-            Err(_) if job.done < job.total => How::Interrupted,
+            Err(_) if job.done < job.course.total => How::Interrupted,
             Ok(Outcome::Interrupted) => How::Interrupted,
             // A run may have had enough before its last step.
             _ => How::Finished,

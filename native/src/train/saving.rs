@@ -5,9 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use pollster::block_on;
 use wgpu_sft::Error;
-use wgpu_sft::formats::safetensors::{self, TensorSpec};
-use wgpu_sft::formats::{Dtype, peft};
-use wgpu_sft::train::checkpoint::{Counters, Device, SCHEMA, State};
+use wgpu_sft::formats::{Dtype, safetensors};
+use wgpu_sft::train::checkpoint::{self, Counters, Device, OPTIMIZER, SCHEMA, State, weights_file};
 use wgpu_sft::train::{Method, Trainer};
 
 use super::Job;
@@ -15,17 +14,15 @@ use crate::model_folder;
 use crate::run_folder::Checkpoint;
 use crate::tensor_file::{TensorFile, replace, sync_folder, write_synced};
 
-const OPTIMIZER: &str = "optimizer.safetensors";
-const ADAPTER: &str = "adapter_model.safetensors";
-const MODEL: &str = "model.safetensors";
+const ADAPTER_CONFIG: &str = "adapter_config.json";
 
 /// Save everything after `step` steps.
 pub fn save(job: &Job, trainer: &Trainer, step: u64, counters: &Counters) -> Result<Checkpoint> {
     let state = State {
         schema: SCHEMA,
         step,
-        epoch: super::steps::epoch(job, step),
-        identity: job.identity.clone(),
+        epoch: job.course.epoch(step),
+        identity: job.course.identity.clone(),
         counters: counters.clone(),
         device: Device::from(job.gpu.info()),
         tiles: job.gpu.tiles().into_iter().collect(),
@@ -37,28 +34,16 @@ pub fn save(job: &Job, trainer: &Trainer, step: u64, counters: &Counters) -> Res
 
 /// Write the trained tensors and their moments, one at a time, and what makes the folder an adapter or a model that others load.
 fn write(job: &Job, trainer: &Trainer, folder: &Path) -> Result<()> {
-    let spec = |name: String, shape: &[usize]| TensorSpec {
-        name,
-        dtype: Dtype::F32,
-        shape: shape.to_vec(),
-    };
-    let (file, tensors) = match job.config.method {
-        Method::Full => {
-            model_folder::write_parts(folder, &job.source.parts()?, Dtype::F32)?;
-            (MODEL, job.source.config.tensors())
-        }
+    let config = &job.course.config;
+    match config.method {
+        Method::Full => model_folder::write_parts(folder, &job.source.parts()?, Dtype::F32)?,
         Method::Lora => {
-            let config = job.config.lora.adapter_config(Some(job.source.name.clone()));
-            write_synced(&folder.join("adapter_config.json"), config.to_json().as_bytes())?;
-            (ADAPTER, peft::tensors(&config, &job.source.config)?)
+            let adapter = config.lora.adapter_config(Some(job.source.name.clone()));
+            write_synced(&folder.join(ADAPTER_CONFIG), adapter.to_json().as_bytes())?;
         }
-    };
-    let weights: Vec<_> = tensors.iter().map(|(name, shape)| spec(name.clone(), shape)).collect();
-    let moments: Vec<_> = tensors
-        .iter()
-        .flat_map(|(name, shape)| ["exp_avg", "exp_avg_sq"].map(|moment| spec(format!("{name}.{moment}"), shape)))
-        .collect();
-    let mut weights = TensorFile::create(folder.join(file), &weights)?;
+    }
+    let [weights, moments] = checkpoint::tensors(config, &job.source.config)?;
+    let mut weights = TensorFile::create(folder.join(weights_file(config.method)), &weights)?;
     let mut moments = TensorFile::create(folder.join(OPTIMIZER), &moments)?;
     let mut failure = None;
     let written = block_on(trainer.state(|name, _, values| {
@@ -87,10 +72,7 @@ fn write(job: &Job, trainer: &Trainer, folder: &Path) -> Result<()> {
 
 /// Put a checkpoint's tensors back.
 pub fn restore(checkpoint: &Checkpoint, trainer: &mut Trainer) -> Result<()> {
-    let weights = match checkpoint.state.identity.config.method {
-        Method::Full => MODEL,
-        Method::Lora => ADAPTER,
-    };
+    let weights = weights_file(checkpoint.state.identity.config.method);
     let files = [checkpoint.file(weights)?, checkpoint.file(OPTIMIZER)?];
     let views = [&files[0][..], &files[1][..]];
     let tensors = safetensors::tensors(&views, None).with_context(|| checkpoint.path.display().to_string())?;
@@ -105,15 +87,16 @@ pub fn restore(checkpoint: &Checkpoint, trainer: &mut Trainer) -> Result<()> {
 /// Write what was trained, as PEFT or transformers load it, from the last checkpoint.
 pub fn finish(job: &Job, last: &Checkpoint) -> Result<()> {
     let folder = job.folder.path();
-    match job.config.method {
+    let weights = weights_file(job.course.config.method);
+    match job.course.config.method {
         Method::Lora => {
-            for name in [ADAPTER, "adapter_config.json"] {
+            for name in [weights, ADAPTER_CONFIG] {
                 replace(&folder.join(name), &last.file(name)?)?;
             }
             sync_folder(folder)
         }
         Method::Full => {
-            let file = last.file(MODEL)?;
+            let file = last.file(weights)?;
             let tensors = safetensors::tensors(&[&file], None)?;
             let dtype = job.source.save_dtype(job.settings.save_dtype.as_deref())?;
             model_folder::write(folder, &job.source.parts()?, dtype, job.quiet(), |name| {

@@ -5,11 +5,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use pollster::block_on;
-use serde_json::json;
 use wgpu_sft::Error;
-use wgpu_sft::data::micro_batches;
 use wgpu_sft::train::checkpoint::Counters;
-use wgpu_sft::train::{StepMetrics, Trainer};
+use wgpu_sft::train::{StepMetrics, Trainer, journal};
 
 use super::evaluations::{self, Evaluations};
 use super::{Job, saving};
@@ -70,14 +68,17 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, evaluations: &mut Evaluations, 
         counters,
         packing: Packing::default(),
         metrics: job.folder.metrics(done, job.settings.tensorboard()?)?,
-        progress: Progress::steps(job.quiet(), done, job.total),
+        progress: Progress::steps(job.quiet(), done, job.course.total),
         closed: None,
     };
     let (mut submitted, mut finished) = (done, done);
     let mut last: Option<Checkpoint> = None;
     let mut begun: Option<Instant> = None;
     if let Some(watch) = &job.watch {
-        watch.check(job, &mut log.counters);
+        let has_checkpoint = |step| job.folder.checkpoint(step).is_ok();
+        if let Some(why) = watch.forget(&mut log.counters, has_checkpoint) {
+            eprintln!("warning: {why}");
+        }
     }
     // What was not evaluated before an interruption is now, and kept at once.
     if evaluations.are_due(job, done) && log.counters.evaluated != Some(done) {
@@ -89,16 +90,15 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, evaluations: &mut Evaluations, 
             last = Some(saving::save(job, trainer, done, &log.counters)?);
         }
     }
-    while finished < job.total && !has_had_enough(job, &log.counters) {
+    while finished < job.course.total && !has_had_enough(job, &log.counters) {
         let stop = interrupt::asked() || log.closed.is_some();
         // Saving and evaluating want the state after exactly this many steps, so nothing may be under way behind them.
-        while submitted < job.total
+        while submitted < job.course.total
             && !stop
             && trainer.in_flight() < 2
-            && (finished == submitted || !(saves_after(job, submitted) || evaluations.are_due(job, submitted)))
+            && (finished == submitted || !(job.course.saves_after(submitted) || evaluations.are_due(job, submitted)))
         {
-            let rows = job.order.step(submitted);
-            let batches = micro_batches(&job.rows.examples, rows, job.identity.micro_batch_tokens as usize)?;
+            let batches = job.course.batches(&job.rows.examples, submitted)?;
             trainer.submit(&batches)?;
             submitted += 1;
         }
@@ -122,15 +122,15 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, evaluations: &mut Evaluations, 
         };
         let stop = interrupt::asked() || log.closed.is_some();
         let keeps_best = best == Some(true) && job.watch.as_ref().is_some_and(|watch| watch.load_best);
-        if saves_after(job, finished) || stop || keeps_best || has_had_enough(job, &log.counters) {
+        if job.course.saves_after(finished) || stop || keeps_best || has_had_enough(job, &log.counters) {
             log.metrics.sync()?;
             last = Some(saving::save(job, trainer, finished, &log.counters)?);
             report::refresh(job.folder.path());
         }
-        if stop && (finished < job.total || best.is_none()) {
+        if stop && (finished < job.course.total || best.is_none()) {
             let resume = format!(
                 "stopped after step {finished} of {}; --resume goes on from here",
-                job.total
+                job.course.total
             );
             log.say(&resume)?;
             return log.closed.map_or(Ok(Outcome::Interrupted), Err);
@@ -151,10 +151,10 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, evaluations: &mut Evaluations, 
     };
     saving::finish(job, &result)?;
     log.progress.finish();
-    if finished < job.total {
+    if finished < job.course.total {
         log.say(&format!(
             "stopped early after step {finished} of {}: no further gain",
-            job.total
+            job.course.total
         ))?;
     }
     if let (Some(best), Some(watch)) = (best, &job.watch) {
@@ -181,10 +181,6 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, evaluations: &mut Evaluations, 
         job.folder.path().display()
     ))?;
     log.closed.map_or(Ok(Outcome::Fine), Err)
-}
-
-fn saves_after(job: &Job, step: u64) -> bool {
-    step == job.total || step.is_multiple_of(job.settings.save_steps())
 }
 
 fn has_had_enough(job: &Job, counters: &Counters) -> bool {
@@ -222,37 +218,23 @@ impl Log {
 
     /// Count a step, and log it if it is its turn.
     fn step(&mut self, job: &Job, step: &StepMetrics) -> Result<()> {
-        self.counters.targets += step.targets;
+        self.counters.add(step);
         self.packing.add(step.tokens, step.token_rows);
-        self.counters.tokens += step.tokens;
-        self.counters.loss_sum += step.loss_sum;
-        self.counters.loss_targets += step.targets;
-        let loss = self.counters.loss_sum / self.counters.loss_targets as f64;
+        let loss = self.counters.loss();
         let (since, tokens) = self.since[0];
         let speed = (self.counters.tokens - tokens) as f64 / since.elapsed().as_secs_f64().max(1e-9);
         self.progress
             .advance(1, Some(format!("loss {loss:.4}  {speed:.0} tokens/s")));
-        if !step.step.is_multiple_of(job.settings.logging_steps()) && step.step != job.total {
+        if !step.step.is_multiple_of(job.settings.logging_steps()) && step.step != job.course.total {
             return Ok(());
         }
-        let epoch = epoch(job, step.step);
-        self.metrics.write(&json!({
-            "step": step.step,
-            "epoch": epoch,
-            "loss": loss,
-            "grad_norm": step.grad_norm,
-            "learning_rate": step.learning_rate,
-            "targets": self.counters.targets,
-            "tokens": self.counters.tokens,
-            "tokens_per_second": speed,
-            "packing": step.tokens as f64 / step.token_rows as f64,
-        }))?;
+        let epoch = job.course.epoch(step.step);
+        self.metrics.write(&self.counters.line(step, epoch, speed))?;
         let printed = self.progress.plain_line(&format!(
             "step {}/{}  epoch {epoch:.2}  loss {loss:.4}  grad_norm {:.3}  learning_rate {:.2e}  {speed:.0} tokens/s",
-            step.step, job.total, step.grad_norm, step.learning_rate
+            step.step, job.course.total, step.grad_norm, step.learning_rate
         ));
         self.print(printed)?;
-        (self.counters.loss_sum, self.counters.loss_targets) = (0.0, 0);
         self.since = [self.since[1], (Instant::now(), self.counters.tokens)];
         Ok(())
     }
@@ -269,11 +251,8 @@ impl Log {
         let Some((numbers, evaluated)) = evaluations.run(job, trainer, step, &mut self.counters)? else {
             return Ok(None);
         };
-        let mut json = json!({ "step": step, "epoch": epoch(job, step) });
-        if let Some(json) = json.as_object_mut() {
-            json.extend(numbers);
-        }
-        self.metrics.write(&json)?;
+        self.metrics
+            .write(&journal::evaluation_line(step, job.course.epoch(step), numbers))?;
         for (since, _) in &mut self.since {
             *since += begun.elapsed(); // the speed is that of training
         }
@@ -282,9 +261,4 @@ impl Log {
         }
         Ok(Some(evaluated.best))
     }
-}
-
-/// Passes over the rows after `step` steps.
-pub fn epoch(job: &Job, step: u64) -> f64 {
-    step as f64 / job.order.steps_per_epoch() as f64
 }

@@ -1,32 +1,35 @@
-//! The settings of `train`: from flags, from a TOML file with the same keys, and defaults.
+//! Every setting of a training run by name: flags of the command line, keys of `train.toml`, fields of the browser's jobs.
 
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, Result, bail};
-use clap::Args;
 use serde::{Deserialize, Deserializer, Serialize};
-use wgpu_sft::Error;
-use wgpu_sft::data::Mix;
-use wgpu_sft::formats::peft::TargetModules;
-use wgpu_sft::train::schedule::LrSchedulerType;
-use wgpu_sft::train::{LoraConfig, Method, Recompute, TrainConfig};
+use serde_json::{Map, Value};
 
-use crate::args::RowArgs;
-use crate::model_files::{parse_dtype, storage};
+use super::schedule::LrSchedulerType;
+use super::{LoraConfig, Method, Recompute, TrainConfig};
+use crate::data::{Mix, RowSettings};
+use crate::formats::Dtype;
+use crate::formats::peft::TargetModules;
+use crate::{Error, Result};
 
-/// Declares [`Settings`] and what must be done to each of its fields.
+/// Declares [`Settings`] and what must be done to each of its fields. `arg` is clap's, for programs that have a command line.
 macro_rules! settings {
-    ($($(#[$attribute:meta])* $field:ident: $kind:ty,)*) => {
-        /// Every setting of `train`, absent where it was not given.
-        #[derive(Args, Clone, Default, Serialize, Deserialize)]
+    ($($(#[doc = $doc:literal])* $(#[arg($($arg:tt)*)])? $(#[serde($($serde:tt)*)])? $field:ident: $kind:ty,)*) => {
+        /// Every setting of a run, absent where it was not given.
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "clap", derive(clap::Args))]
         #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
         pub struct Settings {
-            $($(#[$attribute])* pub $field: Option<$kind>,)*
+            $(
+                $(#[doc = $doc])*
+                $(#[cfg_attr(feature = "clap", arg($($arg)*))])?
+                $(#[serde($($serde)*)])?
+                pub $field: Option<$kind>,
+            )*
         }
 
         impl Settings {
             /// These, and where absent those of `other`.
-            fn or(self, other: Self) -> Self {
+            #[must_use]
+            pub fn or(self, other: Self) -> Self {
                 Self { $($field: self.$field.or(other.$field),)* }
             }
         }
@@ -52,7 +55,7 @@ settings! {
     eval_suite: Vec<String>,
     /// Folder for checkpoints, metrics and the result
     #[arg(long, value_name = "DIR", help_heading = "What")]
-    output_dir: PathBuf,
+    output_dir: std::path::PathBuf,
 
     /// Most tokens of a row [default: 1024, or the model's context if that is shorter]
     #[arg(long, value_name = "N", help_heading = "Rows")]
@@ -217,7 +220,8 @@ fn parse_size(text: &str) -> Option<u64> {
     (bytes >= 1.0 && bytes < u64::MAX as f64).then_some(bytes as u64)
 }
 
-fn parse_modules(text: &str) -> Result<TargetModules, String> {
+#[cfg(feature = "clap")]
+fn parse_modules(text: &str) -> std::result::Result<TargetModules, String> {
     Ok(match text {
         "all-linear" => TargetModules::AllLinear,
         names => TargetModules::Names(names.split(',').map(|name| name.trim().to_owned()).collect()),
@@ -225,7 +229,7 @@ fn parse_modules(text: &str) -> Result<TargetModules, String> {
 }
 
 /// Names of files: one, or a list.
-fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Option<Vec<String>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "the name of a file, or a list of names")]
     enum Names {
@@ -240,8 +244,8 @@ fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>
 
 impl Settings {
     /// How rows are read.
-    pub fn rows(&self) -> RowArgs {
-        RowArgs {
+    pub fn rows(&self) -> RowSettings {
+        RowSettings {
             max_length: self.max_length,
             overlong: self.overlong.clone(),
             train_on: self.train_on.clone(),
@@ -259,19 +263,22 @@ impl Settings {
         Ok(self.mix.as_deref().map(str::parse).transpose()?.unwrap_or_default())
     }
 
-    /// These, and where absent those of a TOML file. Keys may be spelled with `-` or `_`.
-    pub fn with_file(self, path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let table: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
+    /// The settings of a TOML file. Keys may be spelled with `-` or `_`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for text that is not TOML, an unknown key and one that is there twice.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        // Several lines, the last of them the reason.
+        let bad = |e: toml::de::Error| Error::config("settings", e.to_string().trim_end().to_owned());
+        let table: toml::Table = toml::from_str(text).map_err(bad)?;
         let mut renamed = toml::Table::new();
         for (key, value) in table {
             let name = key.replace('_', "-");
             if renamed.insert(name, value).is_some() {
-                bail!("{}: {key} is there twice", path.display());
+                return Err(Error::config(key, "is there twice"));
             }
         }
-        let file = renamed.try_into().with_context(|| path.display().to_string())?;
-        Ok(self.or(file))
+        renamed.try_into().map_err(bad)
     }
 
     /// What the library is told.
@@ -281,7 +288,7 @@ impl Settings {
             None => default.method,
             Some("lora") => Method::Lora,
             Some("full") => Method::Full,
-            Some(other) => return Err(Error::config("method", format!("{other:?} is neither lora nor full")).into()),
+            Some(other) => return Err(Error::config("method", format!("{other:?} is neither lora nor full"))),
         };
         let config = TrainConfig {
             method,
@@ -310,9 +317,15 @@ impl Settings {
             shuffle: !self.no_shuffle.unwrap_or(!default.shuffle),
             recompute: self.recompute()?,
             activations: self.activations.as_deref().map_or(Ok(default.activations), |name| {
-                Ok::<_, anyhow::Error>(storage(parse_dtype("activations", name)?))
+                Ok::<_, Error>(Dtype::named("activations", name)?.storage())
             })?,
         };
+        if method == Method::Full && self.dtype.is_some() {
+            return Err(Error::config("dtype", "weights that are trained are always f32"));
+        }
+        if method == Method::Lora && self.save_dtype.is_some() {
+            return Err(Error::config("save_dtype", "an adapter is always saved in f32"));
+        }
         self.memory_limit()?;
         self.tensorboard()?;
         config.validate()?;
@@ -322,7 +335,7 @@ impl Settings {
             ("save_steps", self.save_steps),
         ] {
             if value == Some(0) {
-                return Err(Error::config(field, "must be at least 1").into());
+                return Err(Error::config(field, "must be at least 1"));
             }
         }
         Ok(config)
@@ -332,7 +345,7 @@ impl Settings {
     pub fn memory_limit(&self) -> Result<Option<u64>> {
         let parse = |text: &String| {
             let why = || format!("{text:?} is not a size such as 6GiB, 500MB or 1000000");
-            parse_size(text).ok_or_else(|| Error::config("memory_limit", why()).into())
+            parse_size(text).ok_or_else(|| Error::config("memory_limit", why()))
         };
         self.memory_limit.as_ref().map(parse).transpose()
     }
@@ -344,14 +357,14 @@ impl Settings {
             Some("tensorboard" | "all") => Ok(true),
             Some(other) => {
                 let why = format!("{other:?} is none of none, tensorboard, all");
-                Err(Error::config("report_to", why).into())
+                Err(Error::config("report_to", why))
             }
         }
     }
 
     /// When activations are computed twice.
     pub fn recompute(&self) -> Result<Recompute> {
-        Ok(self.recompute.as_deref().unwrap_or("auto").parse()?)
+        self.recompute.as_deref().unwrap_or("auto").parse()
     }
 
     /// Steps between log lines.
@@ -399,6 +412,14 @@ impl Settings {
             checked: Some(self.checked.unwrap_or(false)),
             ..self.clone()
         };
-        toml::to_string(&filled).context("these settings have no TOML form")
+        toml::to_string(&filled).map_err(|e| Error::config("settings", e.to_string()))
+    }
+
+    /// As [`Settings::to_toml`], by name.
+    ///
+    /// # Errors
+    /// As [`Settings::train_config`].
+    pub fn filled(&self) -> Result<Map<String, Value>> {
+        toml::from_str(&self.to_toml()?).map_err(|e| Error::config("settings", e.to_string()))
     }
 }
