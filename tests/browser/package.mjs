@@ -1,0 +1,401 @@
+// The npm package: its parts one by one in a worker, then the tuner as a page has it. Nothing here computes on a GPU.
+import assert from "node:assert/strict";
+import { mkdir, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { join } from "node:path";
+import { before, test } from "node:test";
+import { deflateRawSync } from "node:zlib";
+import { open, origin, root, scratch } from "./support/harness.mjs";
+
+const parts = ["errors", "folder", "queue", "readers", "zip"];
+
+// The parts as modules, and a page whose worker has them.
+before(async () => {
+  const { build } = await import(join(root, "web/node_modules/vite/dist/node/index.js"));
+  const source = join(root, "web/package/src");
+  await build({
+    configFile: false,
+    logLevel: "error",
+    root: source,
+    build: {
+      outDir: join(scratch, "parts"),
+      minify: false,
+      lib: { entry: Object.fromEntries(parts.map((part) => [part, join(source, `${part}.ts`)])), formats: ["es"] },
+    },
+  });
+  const imports = parts.map((part) => `import * as ${part} from "./parts/${part}.js";`).join("\n");
+  await writeFile(join(scratch, "parts.js"), `${imports}\nself.parts = { ${parts.join(", ")} };\n`);
+  await writeFile(join(scratch, "parts.html"), '<!doctype html><link rel="icon" href="data:,"><script>new Worker("parts.js", { type: "module" })</script>');
+});
+
+async function openParts(options) {
+  const opened = await open(`${origin}/scratch/parts.html`, options);
+  const worker = opened.page.workers()[0] ?? (await opened.page.waitForEvent("worker"));
+  while (!(await worker.evaluate(() => self.parts !== undefined))) await new Promise((resolve) => setTimeout(resolve, 20));
+  return { ...opened, worker };
+}
+
+// Limit what the origin may store, or with no argument lift the limit.
+async function quota(page, bytes) {
+  const cdp = await page.context().newCDPSession(page);
+  await cdp.send("Storage.overrideQuotaForOrigin", { origin, ...(bytes !== undefined && { quotaSize: bytes }) });
+}
+
+test("one user of the device at a time", async () => {
+  const { worker, clean, context } = await openParts();
+  const told = await worker.evaluate(async () => {
+    const { Queue } = self.parts.queue;
+    const queue = new Queue();
+    const log = [];
+    let open;
+    const first = queue.take(() => new Promise((resolve) => (open = resolve)));
+    const failing = queue.take(async () => {
+      log.push("failing");
+      throw new Error("no");
+    });
+    const gone = new AbortController();
+    const abandoned = queue.take(async () => log.push("abandoned"), gone.signal).catch((error) => log.push(error.name));
+    const last = queue.take(async () => log.push("last"));
+    await Promise.resolve();
+    gone.abort();
+    await abandoned;
+    log.push("waiting");
+    open();
+    await first;
+    await failing.catch((error) => log.push(error.message));
+    await last;
+    await queue.close();
+    await queue.take(async () => log.push("late")).catch((error) => log.push(`late: ${error.name}`));
+    return log;
+  });
+  assert.deepEqual(told, ["Stopped", "waiting", "failing", "no", "last", "late: Stopped"]);
+  clean();
+  await context.close();
+});
+
+for (const kind of ["OpfsFolder", "MemoryFolder"]) {
+  test(`files are made, replaced, listed and removed: ${kind}`, async () => {
+    const { worker, clean, context } = await openParts();
+    const told = await worker.evaluate(async (kind) => {
+      const { MemoryFolder, OpfsFolder, readJson, readText, sizeOf, writeBytes, writeJson } = self.parts.folder;
+      const root = kind === "OpfsFolder" ? await OpfsFolder.root("test") : new MemoryFolder();
+      const text = (text) => new TextEncoder().encode(text);
+      const told = {};
+      told.empty = [await root.list(), await root.folders(), await root.open("a"), await root.sub("b").list()];
+      const writer = await root.create("runs/one/checkpoint-2/state.json");
+      const bytes = text("first, and long");
+      writer.write(bytes.subarray(0, 5), 0);
+      writer.write(bytes.subarray(5), 5);
+      bytes.fill(0); // what was written is a copy
+      writer.close();
+      writer.close();
+      const one = root.sub("runs/one");
+      told.first = await readText(one, "checkpoint-2/state.json");
+      await writeBytes(one, "checkpoint-2/state.json", text("short"));
+      told.replaced = await readText(one, "checkpoint-2/state.json");
+      const given_up = await one.create("metrics.jsonl");
+      given_up.write(text("half"), 0);
+      await writeJson(one, "metrics.jsonl", { step: 1 });
+      told.json = [await readJson(one, "metrics.jsonl"), await readJson(one, "checkpoint-2/state.json"), await readJson(one, "none")];
+      const reader = await one.open("checkpoint-2/state.json");
+      told.reader = [reader.name, reader.size, new TextDecoder().decode(await reader.read(1, 3))];
+      await writeBytes(one, "empty", new Uint8Array(0));
+      told.listed = [await root.list(), await one.list(), await root.folders(), await one.folders(), await sizeOf(one)];
+      const unfinished = await one.create("checkpoint-3/model");
+      unfinished.write(text("half"), 0);
+      await one.remove("checkpoint-3");
+      await one.remove("checkpoint-2/state.json");
+      await one.remove("checkpoint-2/none");
+      await one.remove("nowhere/none");
+      told.removed = await one.list();
+      await root.remove("runs");
+      told.all = [await root.list(), await root.folders()];
+      told.refused = [];
+      for (const path of ["../up", "a/../../b", "./a", "a\\b"]) {
+        await root.create(path).catch((error) => told.refused.push(error.name));
+      }
+      return told;
+    }, kind);
+    assert.deepEqual(told, {
+      empty: [[], [], undefined, []],
+      first: "first, and long",
+      replaced: "short",
+      json: [{ step: 1 }, undefined, undefined],
+      reader: ["state.json", 5, "ho"],
+      listed: [
+        ["runs/one/checkpoint-2/state.json", "runs/one/empty", "runs/one/metrics.jsonl"],
+        ["checkpoint-2/state.json", "empty", "metrics.jsonl"],
+        ["runs"],
+        ["checkpoint-2"],
+        5 + JSON.stringify({ step: 1 }, undefined, 1).length,
+      ],
+      removed: ["empty", "metrics.jsonl"],
+      all: [[], []],
+      refused: ["Input", "Input", "Input", "Input"],
+    });
+    clean();
+    await context.close();
+  });
+}
+
+test("a full storage is an error that says so, and hurts nothing else", async () => {
+  const { page, worker, clean, context } = await openParts();
+  await quota(page, 3_000_000);
+  const write = (size) =>
+    worker.evaluate(async (size) => {
+      const { OpfsFolder, readText, writeBytes } = self.parts.folder;
+      const root = await OpfsFolder.root("full");
+      await writeBytes(root, "small", new TextEncoder().encode("kept"));
+      try {
+        const writer = await root.create("large");
+        for (let at = 0; at < size; at += 1_000_000) writer.write(new Uint8Array(1_000_000), at);
+        writer.close();
+        return [(await root.open("large")).size];
+      } catch (error) {
+        const { name, message } = await self.parts.errors.explain(error);
+        return [name, message, await readText(root, "small")];
+      }
+    }, size);
+  const [name, message, small] = await write(8_000_000);
+  assert.equal(name, "Storage");
+  assert.match(message, /storage for this site is full: [\d.]+ (MB|kB|bytes) used, .* free; delete a run/);
+  assert.equal(small, "kept");
+  await quota(page);
+  assert.deepEqual(await write(8_000_000), [8_000_000]);
+  clean();
+  await context.close();
+});
+
+test("a server's files are read by ranges, whole where it has none, again where it fails", async () => {
+  const contents = Buffer.from(Array.from({ length: 2_000_000 }, (_, at) => (at * 7 + (at >> 8)) & 255));
+  const asked = [];
+  let failures = 0;
+  const server = createServer((request, response) => {
+    const path = new URL(request.url, "http://127.0.0.1").pathname;
+    asked.push(`${path} ${request.headers.range}`);
+    const allow = { "access-control-allow-origin": "*", "access-control-expose-headers": "content-range" };
+    const [, first, last] = /bytes=(\d+)-(\d+)/.exec(request.headers.range) ?? [];
+    if (path === "/none") return response.writeHead(404, allow).end();
+    if (path === "/failing" && (failures += 1) < 3) return response.writeHead(503, allow).end();
+    if (path === "/broken") return response.writeHead(503, allow).end();
+    if (path === "/empty") return response.writeHead(416, { ...allow, "content-range": "bytes */0" }).end();
+    if (path === "/whole") return response.writeHead(200, allow).end(contents);
+    const end = Math.min(Number(last) + 1, contents.length);
+    response.writeHead(206, { ...allow, "content-range": `bytes ${first}-${end - 1}/${contents.length}` });
+    response.end(contents.subarray(Number(first), end));
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { worker, context } = await openParts({ allow: [/404|503|416/] });
+  const read = (path, sized, ...ranges) =>
+    worker.evaluate(
+      async ([url, sized, ranges]) => {
+        const { HttpReader } = self.parts.readers;
+        try {
+          const reader = sized ? HttpReader.sized("file", url, sized) : await HttpReader.open("file", url);
+          if (!reader) return "none";
+          const all = [];
+          for (const [start, end] of ranges) all.push(Array.from(await reader.read(start, end)));
+          return { size: reader.size, all };
+        } catch (error) {
+          return `${error.name}: ${error.message}`;
+        }
+      },
+      [`http://127.0.0.1:${server.address().port}${path}`, sized, ranges],
+    );
+  const ranges = [[0, 8], [100, 108], [524_280, 524_296], [1_999_990, 2_000_000], [5, 5]];
+  const all = ranges.map(([start, end]) => [...contents.subarray(start, end)]);
+  for (const path of ["/ranged", "/whole", "/failing"]) {
+    assert.deepEqual(await read(path, undefined, ...ranges), { size: contents.length, all }, path);
+  }
+  // The first half a megabyte came when the file was opened; two more pieces followed.
+  assert.deepEqual(asked.filter((line) => line.startsWith("/ranged")), [
+    "/ranged bytes=0-524287",
+    "/ranged bytes=524280-1048567",
+    "/ranged bytes=1999990-1999999",
+  ]);
+  assert.equal(asked.filter((line) => line.startsWith("/whole")).length, 1);
+  asked.length = 0;
+  assert.deepEqual(await read("/ranged", contents.length, [700_000, 1_400_000]), {
+    size: contents.length,
+    all: [[...contents.subarray(700_000, 1_400_000)]],
+  });
+  assert.deepEqual(asked, ["/ranged bytes=700000-1399999"]);
+  assert.equal(await read("/none"), "none");
+  assert.deepEqual(await read("/empty", undefined, [0, 0]), { size: 0, all: [[]] });
+  assert.match(await read("/broken"), /^Network: .*503/);
+  assert.match(await read("/whole", 17, [0, 8]), /^Network: .*2000000 bytes came, not 17/);
+  server.close();
+  await context.close();
+});
+
+// A zip with deflated entries, as other programs write them.
+function deflated(files) {
+  const [local, central] = [[], []];
+  let at = 0;
+  for (const [name, text] of Object.entries(files)) {
+    const bytes = Buffer.from(text);
+    const packed = deflateRawSync(bytes);
+    const header = Buffer.alloc(30);
+    header.writeUInt32LE(0x04034b50, 0);
+    header.writeUInt16LE(8, 8);
+    header.writeUInt32LE(packed.length, 18);
+    header.writeUInt32LE(bytes.length, 22);
+    header.writeUInt16LE(name.length, 26);
+    const entry = Buffer.alloc(46);
+    entry.writeUInt32LE(0x02014b50, 0);
+    header.copy(entry, 8, 6, 30); // flags to the lengths of name and extra
+    entry.writeUInt16LE(8, 10);
+    entry.writeUInt32LE(at, 42);
+    local.push(header, Buffer.from(name), packed);
+    central.push(entry, Buffer.from(name));
+    at += 30 + name.length + packed.length;
+  }
+  const list = Buffer.concat(central);
+  const end = Buffer.alloc(22);
+  end.writeUInt32LE(0x06054b50, 0);
+  end.writeUInt16LE(Object.keys(files).length, 8);
+  end.writeUInt16LE(Object.keys(files).length, 10);
+  end.writeUInt32LE(list.length, 12);
+  end.writeUInt32LE(at, 16);
+  return Buffer.concat([...local, list, end, Buffer.alloc(0)]);
+}
+
+test("zips: what was packed comes out, whoever packed it", async () => {
+  const { worker, clean, context } = await openParts();
+  const texts = { "run/metrics.jsonl": '{"step":1}\n', "run/checkpoint-1/größe.bin": "x".repeat(100_000), "run/empty": "" };
+  const told = await worker.evaluate(
+    async ([texts, foreign]) => {
+      const { unzip, zip } = self.parts.zip;
+      const read = async (blob) => {
+        const found = {};
+        for await (const { path, stream, size } of unzip(blob)) {
+          const text = await new Response(stream).text();
+          found[path] = new Blob([text]).size === size ? text : `${size} bytes, not ${text.length}`;
+        }
+        return found;
+      };
+      const packed = await zip(Object.entries(texts).map(([path, text]) => ({ path, file: new Blob([text]) })));
+      const errors = [];
+      for (const bad of [new Blob(["no zip"]), packed.slice(0, packed.size - 30), packed.slice(50)]) {
+        await read(bad).catch((error) => errors.push(`${error.name}: ${error.message}`));
+      }
+      const many = await zip(Array.from({ length: 3 }, (_, n) => ({ path: `${n}`, file: new Blob([new Uint8Array(9e6)]) })));
+      const sizes = [];
+      for await (const { stream } of unzip(many)) sizes.push((await new Response(stream).blob()).size);
+      return { own: await read(packed), foreign: await read(new Blob([new Uint8Array(foreign)])), errors, sizes };
+    },
+    [texts, [...deflated({ "a/b.txt": "hello ".repeat(1000), "a/c": "c", "a/folder/": "" })]],
+  );
+  assert.deepEqual(told.own, texts);
+  assert.deepEqual(told.foreign, { "a/b.txt": "hello ".repeat(1000), "a/c": "c" });
+  assert.equal(told.errors.length, 3);
+  for (const error of told.errors) assert.match(error, /^Input: the \.zip cannot be read: /);
+  assert.deepEqual(told.sizes, [9e6, 9e6, 9e6]);
+  clean();
+  await context.close();
+});
+
+// A page with the built package.
+async function openTuner(options, settings = {}) {
+  await mkdir(scratch, { recursive: true });
+  await writeFile(join(scratch, "tuner.html"), '<!doctype html><link rel="icon" href="data:,">');
+  const opened = await open(`${origin}/scratch/tuner.html`, options);
+  await opened.page.evaluate(async (settings) => {
+    const { createTuner } = await import("/package/index.js");
+    self.tuner = createTuner(settings);
+    // What a promise comes to, as data.
+    self.told = (promise) => promise.then((value) => value ?? null, ({ name, message }) => `${name}: ${message}`);
+  }, settings);
+  return opened;
+}
+
+test("a worker or module that cannot be loaded, or dies, is a clear error", async () => {
+  const allow = [/404/, /wasm/i];
+  const page = await openTuner({ allow }, { workerUrl: "/package/none.js" });
+  assert.match(await page.page.evaluate(() => self.told(self.tuner.runs())), /^Worker: .*cannot be loaded/);
+  const module = await openTuner({ allow, context: page.context }, { wasmUrl: "/package/none.wasm" });
+  assert.match(await module.page.evaluate(() => self.told(self.tuner.runs())), /^Worker: the WebAssembly module cannot be loaded/);
+  await writeFile(join(scratch, "dying.js"), 'import "/package/worker.js"; setTimeout(() => { throw new Error("unreachable"); }, 2000);');
+  const dying = await openTuner({ allow: [/unreachable/], context: page.context }, { workerUrl: "/scratch/dying.js" });
+  const told = await dying.page.evaluate(async () => {
+    const dead = new Promise((resolve) => self.tuner.onDead((error) => resolve(error.name)));
+    const runs = await self.told(self.tuner.runs());
+    return [runs, await dead, await self.told(self.tuner.runs())];
+  });
+  assert.deepEqual(told.slice(0, 2), [[], "Worker"]);
+  assert.match(told[2], /^Worker: the worker has ended; it failed: .*unreachable/);
+  await page.context.close();
+});
+
+test("runs from elsewhere are taken in, listed, handed out and deleted", async () => {
+  const { page, clean, context } = await openTuner();
+  const run = {
+    schema: 1,
+    model: "models/base",
+    total_steps: 4,
+    settings: { model: "models/base", data: ["rows.jsonl"], "batch-size": 4, "learning-rate": 0.001, "output-dir": "out" },
+    sessions: [{ outcome: "interrupted", started: 1_700_000_000 }],
+  };
+  const files = {
+    "run.json": JSON.stringify(run),
+    "metrics.jsonl": '{"step":1,"loss":2.5}\n{"step":2,"loss":2.25}\n{"step":3,"lo',
+    "samples.jsonl": '{"step":2,"suite":"s","prompt":"p","reference":"r","answer":"a"}\n',
+    "checkpoint-2/state.json": "{}",
+    "checkpoint-2/adapter_config.json": "{}",
+    "checkpoint-2/adapter_model.safetensors": "weights",
+    "checkpoint-3/adapter_model.safetensors": "cut sh",
+  };
+  const told = await page.evaluate(
+    async ([files, packed]) => {
+      const { tuner, told } = self;
+      const given = Object.entries(files).map(([path, text]) => ({ path: `my run/${path}`, file: new Blob([text]) }));
+      const names = [await told(tuner.importRun(given)), await told(tuner.importRun([new File([new Uint8Array(packed)], "other.zip")]))];
+      const runs = (await tuner.runs()).map(({ bytes, ...run }) => ({ ...run, bytes: bytes > 300 }));
+      const log = await tuner.runLog(names[0]);
+      const adapter = new Uint8Array(await (await tuner.exportAdapter(names[0])).arrayBuffer());
+      const whole = await tuner.exportRun(names[0]);
+      const again = await told(tuner.importRun([new File([whole], "again.zip")], "again"));
+      const errors = [
+        await told(tuner.importRun([new File(["x"], "notes.txt")])),
+        await told(tuner.importRun([new File([whole], "again.zip")], "again")),
+        await told(tuner.importRun([new File([whole], "again.zip")], "../up")),
+        await told(tuner.resume(names[0], () => {})),
+        await told(tuner.resume("nobody", () => {})),
+        await told(tuner.start({ name: "mine", settings: {}, data: [] }, () => {})),
+        await told(tuner.pause()),
+      ];
+      const left = [];
+      for (const name of [...names, "again"]) {
+        await tuner.deleteRun(name);
+        left.push((await tuner.runs()).length);
+      }
+      return { names, runs, log, adapter: adapter.length, again, errors, left, storage: Object.keys(await tuner.storage()) };
+    },
+    [files, [...deflated(Object.fromEntries(Object.entries(files).map(([path, text]) => [`deep/my run/${path}`, text])))]],
+  );
+  assert.deepEqual(told.names, ["my run", "my run 2"]);
+  const summary = {
+    state: "stopped",
+    step: 2,
+    total: 4,
+    model: "base",
+    method: "lora",
+    started: 1_700_000_000_000,
+    hasResult: true,
+    settings: { "batch-size": 4, "learning-rate": 0.001 },
+    bytes: true,
+  };
+  assert.deepEqual(told.runs, [{ ...summary, name: "my run" }, { ...summary, name: "my run 2" }]);
+  assert.deepEqual(told.log.metrics, [{ step: 1, loss: 2.5 }, { step: 2, loss: 2.25 }]);
+  assert.deepEqual(told.log.run, run);
+  assert.equal(told.log.samples[0].answer, "a");
+  assert.ok(told.adapter > 200);
+  assert.equal(told.again, "again");
+  const wanted = [/^Input: .*no run/, /^InUse: /, /^Input: .*cannot be a run's name/, /^Input: .*without its rows/, /^NoRun: /, /^NoModel: /, /^NoRun: /];
+  told.errors.forEach((error, at) => assert.match(error, wanted[at]));
+  assert.deepEqual(told.left, [2, 1, 0]);
+  assert.deepEqual(told.storage.sort(), ["free", "persisted", "used"]);
+  clean();
+  await context.close();
+});
+

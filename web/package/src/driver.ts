@@ -1,0 +1,200 @@
+// One run: worked on piece by piece, held, saved, gone on with.
+import type { Device, Run } from "wgpu-sft-wasm";
+import * as wasm from "wgpu-sft-wasm";
+import type { RunAbout, RunEvent } from "./api.js";
+import { TunerError, type Told, told } from "./errors.js";
+import type { Files } from "./folder.js";
+import { type Gpu, dispose } from "./gpu.js";
+import { type JobFile, type Status, readInputs, writeStatus } from "./job.js";
+import type { Opened } from "./models.js";
+
+export type OnEvent = (event: RunEvent) => void;
+
+/** Let messages in: a pause may be among them. */
+const breathe = (): Promise<void> =>
+  new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(undefined);
+  });
+
+/** A run on the device, or about to be. */
+export class Driver {
+  readonly name: string;
+  readonly folder: Files;
+  readonly status: Status;
+  /** Gives the run's name back to other tabs. */
+  readonly release: () => void;
+  #wanted: "pause" | "stop" | undefined;
+  #run: Run | undefined;
+  /** Whether steps were done that no checkpoint has. */
+  #unsaved = false;
+
+  constructor(name: string, folder: Files, status: Status, release: () => void) {
+    this.name = name;
+    this.folder = folder;
+    this.status = status;
+    this.release = release;
+  }
+
+  /** Whether it holds the device's memory, and can go on at once. */
+  get isHeld(): boolean {
+    return this.#run !== undefined;
+  }
+
+  /** Whether freeing it would lose steps. */
+  get isUnsaved(): boolean {
+    return this.#unsaved;
+  }
+
+  /** Ask a run that trains to pause or stop. It does after the piece of work under way. */
+  hold(how: "pause" | "stop"): void {
+    if (this.#wanted !== "stop") this.#wanted = how;
+    this.#run?.stopEvaluating();
+  }
+
+  /** Put it on the device: from the newest checkpoint if `resume`, else anew. */
+  async begin(gpu: Gpu, device: Device, model: Opened, file: JobFile, resume: boolean, onEvent: OnEvent): Promise<void> {
+    const { settings, data, evalData, suites } = await readInputs(this.folder, file);
+    const job = JSON.stringify({ settings, ...(suites && { suites: suites.toml }), resume });
+    const progress = (what: string, done: number, total: number): void => onEvent({ type: "progress", what, done, total });
+    const run = wasm.Run.begin(device, model.source, job, data, evalData, suites?.files ?? [], this.folder, progress);
+    this.#run = await gpu.unlessLost(run);
+    const about = JSON.parse(this.#run.about) as RunAbout;
+    Object.assign(this.status, { step: about.step, total: about.total_steps });
+    onEvent({ type: "begun", about });
+  }
+
+  /** Train until it has finished, is held, or fails; the last event says which. */
+  async drive(gpu: Gpu, onEvent: OnEvent): Promise<void> {
+    try {
+      // What could not be saved comes first: the reason may be gone.
+      if (this.#unsaved && !(await this.#save(gpu, onEvent))) return;
+      await this.#become("running");
+      while (!this.#wanted) {
+        let event: RunEvent;
+        try {
+          event = JSON.parse(await gpu.unlessLost(this.#taken.advance())) as RunEvent;
+        } catch (error) {
+          const why = await told(error);
+          if (why.name !== "Storage") throw error;
+          return await this.#keep(why, onEvent);
+        }
+        // An evaluation that was stopped; it is not over.
+        if (event.type === "paused") {
+          this.#wanted ??= "pause";
+          break;
+        }
+        await this.#see(event);
+        if (event.type === "finished") this.#end();
+        onEvent(event);
+        if (event.type === "finished") return;
+        await breathe();
+      }
+      await this.#pause(gpu, onEvent);
+    } catch (error) {
+      const why = await told(error);
+      this.status.error = why;
+      await this.#become("failed");
+      this.#end();
+      // Not even the device is to be trusted.
+      if (why.name === "Gpu") gpu.close();
+      onEvent({ type: "failed", error: why, resumable: why.name !== "Diverged" });
+    }
+  }
+
+  get #taken(): Run {
+    if (!this.#run) throw new TunerError("NoRun", `${this.name} is not under way`);
+    return this.#run;
+  }
+
+  async #see(event: RunEvent): Promise<void> {
+    const { status } = this;
+    switch (event.type) {
+      case "step":
+        Object.assign(status, { step: event.step, total: event.total, loss: event.loss });
+        this.#unsaved = true;
+        return;
+      case "evaluation": {
+        const loss = event.numbers["eval_loss"];
+        if (typeof loss === "number") status.evalLoss = loss;
+        return writeStatus(this.folder, status);
+      }
+      case "saved":
+        this.#unsaved = false;
+        return writeStatus(this.folder, status);
+      case "finished":
+        this.#unsaved = false;
+        return this.#become("finished");
+    }
+  }
+
+  async #become(state: Status["state"]): Promise<void> {
+    this.status.state = state;
+    if (state === "running") delete this.status.error;
+    await writeStatus(this.folder, this.status);
+  }
+
+  /** Make a checkpoint; where there is no room for it, the run stays as it is, paused. */
+  async #save(gpu: Gpu, onEvent: OnEvent): Promise<boolean> {
+    try {
+      // Steps that were under way end first.
+      for (const event of JSON.parse(await gpu.unlessLost(this.#taken.save())) as RunEvent[]) {
+        await this.#see(event);
+        onEvent(event);
+      }
+    } catch (error) {
+      const why = await told(error);
+      if (why.name !== "Storage") throw error;
+      await this.#keep(why, onEvent);
+      return false;
+    }
+    this.#unsaved = false;
+    // Before the first step there is nothing to save.
+    if (this.status.step > 0) onEvent({ type: "saved", step: this.status.step });
+    return true;
+  }
+
+  /** Paused for want of storage. */
+  async #keep(error: Told, onEvent: OnEvent): Promise<void> {
+    this.#unsaved = true;
+    this.#wanted = undefined;
+    this.status.error = error;
+    await this.#become("paused");
+    onEvent({ type: "unsaved", step: this.status.step, error });
+    onEvent({ type: "paused", step: this.status.step });
+  }
+
+  async #pause(gpu: Gpu, onEvent: OnEvent): Promise<void> {
+    if (!(await this.#save(gpu, onEvent))) return;
+    const stop = this.#wanted === "stop";
+    this.#wanted = undefined;
+    await this.#become(stop ? "stopped" : "paused");
+    if (stop) this.#end();
+    onEvent({ type: "paused", step: this.status.step });
+  }
+
+  /** Free what it has on the device, and its name. Steps that were not saved are lost. */
+  #end(): void {
+    const run = this.#run;
+    this.#run = undefined;
+    this.#unsaved = false;
+    if (run) dispose(run);
+    this.release();
+  }
+
+  /** Save a held run if it must be, and free it. Rejects where there is no room, and holds it still. */
+  async stop(gpu: Gpu): Promise<void> {
+    if (this.#unsaved) await gpu.unlessLost(this.#taken.save());
+    await this.free();
+  }
+
+  /** Free it as it is. */
+  async free(): Promise<void> {
+    if (this.status.state === "paused") await this.#become(this.#unsaved ? "interrupted" : "stopped");
+    this.#end();
+  }
+}

@@ -1,0 +1,191 @@
+// Models: opened from anywhere, kept in the browser's storage.
+import type { Reader, Source } from "wgpu-sft-wasm";
+import * as wasm from "wgpu-sft-wasm";
+import type { ModelInfo, ModelInput, PlacedFile, Progress, StoredModel } from "./api.js";
+import { TunerError, bytes, room } from "./errors.js";
+import { type Files, readJson, writeJson } from "./folder.js";
+import { fromHub, fromUrl, isOfModel } from "./hub.js";
+import { BlobReader } from "./readers.js";
+
+/** A model whose headers were read. */
+export interface Opened {
+  info: ModelInfo;
+  source: Source;
+  files: Reader[];
+  /** Where it can be fetched again. */
+  origin?: Origin;
+}
+
+type Origin = Extract<ModelInput, { kind: "url" | "hub" }>;
+
+/** Which model a run needs, as its folder says it. */
+export interface ModelRef {
+  name: string;
+  /** Absent where only the user has the files. */
+  origin?: Origin;
+  /** The run is from elsewhere, where models have other names: any may be it. Checkpoints know theirs by its contents. */
+  any?: true;
+}
+
+/** A model as it arrives in the worker: files know where they were. */
+export type LocalInput = Exclude<ModelInput, { kind: "files" }> | { kind: "files"; files: PlacedFile[]; name?: string };
+
+/** Written last: a kept model without it is not whole. */
+const KEPT = "kept.json";
+interface Kept {
+  name: string;
+  bytes: number;
+  kept: number;
+  files: string[];
+  origin?: Origin;
+}
+
+const PIECE = 8 << 20;
+const quiet: Progress = () => {};
+
+export class Models {
+  readonly #files: Files;
+  readonly #hub: string;
+  #open: Opened | undefined;
+  /** The last model that was opened for a run, where it is not the open one. */
+  #other: Opened | undefined;
+
+  constructor(files: Files, hub: string) {
+    this.#files = files;
+    this.#hub = hub;
+  }
+
+  get opened(): Opened | undefined {
+    return this.#open;
+  }
+
+  /** The open model. */
+  get current(): Opened {
+    if (!this.#open) throw new TunerError("NoModel", "open a model first");
+    return this.#open;
+  }
+
+  async open(input: LocalInput, progress: Progress): Promise<ModelInfo> {
+    this.#open = await this.#read(input, progress);
+    return this.#open.info;
+  }
+
+  async #read(input: LocalInput, progress: Progress): Promise<Opened> {
+    const { name, files, origin } = await this.#readers(input, progress);
+    if (files.length === 0) throw new TunerError("Input", `${name}: no file of a model: a config.json with .safetensors, or one .gguf`);
+    progress("reading headers", 0, 0);
+    const source = await wasm.Source.open(name, files);
+    const info = { ...(JSON.parse(source.about) as Omit<ModelInfo, "kind">), name, kind: input.kind };
+    return { info, source, files, ...(origin && { origin }) };
+  }
+
+  async #readers(input: LocalInput, progress: Progress): Promise<ModelRef & { files: Reader[] }> {
+    switch (input.kind) {
+      case "files":
+        return fromFiles(input.files, input.name);
+      case "url":
+        return { name: input.name, files: await fromUrl(input, progress), origin: input };
+      case "hub": {
+        const name = input.file ? `${input.id}/${input.file}` : input.id;
+        return { name, files: await fromHub(this.#hub, input), origin: input };
+      }
+      case "stored": {
+        const stored = await this.#stored(input.name);
+        if (!stored) throw new TunerError("NoModel", `no model ${input.name} is kept in this browser`);
+        return stored;
+      }
+    }
+  }
+
+  #folder(name: string): Files {
+    return this.#files.sub(encodeURIComponent(name));
+  }
+
+  async #stored(name: string): Promise<(ModelRef & { files: Reader[] }) | undefined> {
+    const folder = this.#folder(name);
+    const kept = await readJson<Kept>(folder, KEPT);
+    if (!kept) return undefined;
+    const files = await Promise.all(kept.files.map((file) => folder.open(file)));
+    const { origin } = kept;
+    return files.every((file) => file !== undefined) ? { name, files, ...(origin && { origin }) } : undefined;
+  }
+
+  /** How a run finds the model again. */
+  ref({ info, origin }: Opened): ModelRef {
+    return { name: info.name, ...(origin && { origin }) };
+  }
+
+  /** The model of a run: the open one, a kept one, or fetched again. */
+  async find(ref: ModelRef, progress: Progress): Promise<Opened> {
+    for (const opened of [this.#open, this.#other]) {
+      if (opened?.info.name === ref.name) return opened;
+    }
+    const kept = (await this.#stored(ref.name)) && ({ kind: "stored", name: ref.name } as const);
+    const input = kept ?? ref.origin;
+    if (input) return (this.#other = await this.#read(input, progress));
+    if (ref.any && this.#open) return this.#open;
+    throw new TunerError("NoModel", `this run is of the model ${ref.name}, which is not kept in this browser: open it first`);
+  }
+
+  /** Copy the open model into the storage; what is read of it from now on comes from there. */
+  async keep(progress: Progress): Promise<void> {
+    const { info, files, origin } = this.current;
+    if (info.kind === "stored") return;
+    const folder = this.#folder(info.name);
+    const total = files.reduce((sum, file) => sum + file.size, 0);
+    await this.#files.remove(encodeURIComponent(info.name));
+    const { used, free } = await room();
+    if (free < total) {
+      const why = `${info.name} needs ${bytes(total)} of storage, ${bytes(free)} are free (${bytes(used)} used)`;
+      throw new TunerError("Storage", `${why}; delete a run or a kept model`);
+    }
+    try {
+      let done = 0;
+      for (const file of files) {
+        const writer = await folder.create(file.name);
+        for (let at = 0; at < file.size; at += PIECE) {
+          const piece = await file.read(at, Math.min(file.size, at + PIECE));
+          writer.write(piece, at);
+          progress(file.name, (done += piece.length), total);
+        }
+        writer.close();
+      }
+      const names = files.map((file) => file.name);
+      const kept: Kept = { name: info.name, bytes: total, kept: Date.now(), files: names, ...(origin && { origin }) };
+      await writeJson(folder, KEPT, kept);
+    } catch (error) {
+      await this.#files.remove(encodeURIComponent(info.name));
+      throw error;
+    }
+    const stored = await this.#read({ kind: "stored", name: info.name }, quiet);
+    if (this.#open?.info.name === info.name) this.#open = stored;
+  }
+
+  async list(): Promise<StoredModel[]> {
+    const found: StoredModel[] = [];
+    for (const name of await this.#files.folders()) {
+      const kept = await readJson<Kept>(this.#files.sub(name), KEPT);
+      if (kept) found.push({ name: kept.name, bytes: kept.bytes, kept: kept.kept });
+    }
+    return found;
+  }
+
+  async forget(name: string): Promise<void> {
+    await this.#files.remove(encodeURIComponent(name));
+    if (this.#other?.info.name === name) this.#other = undefined;
+    if (this.#open?.info.name === name && this.#open.info.kind === "stored") this.#open = undefined;
+  }
+}
+
+/** Files of one folder, or one `.gguf`. */
+function fromFiles(given: PlacedFile[], name: string | undefined): { name: string; files: Reader[] } {
+  const files = given.map(({ path, file }) => ({ parts: path.split("/"), file }));
+  const top = Math.min(...files.map(({ parts }) => parts.length));
+  const mine = files.filter(({ parts }) => parts.length === top).map(({ parts, file }) => new BlobReader(file, parts.at(-1)!));
+  const gguf = mine.filter((file) => file.name.endsWith(".gguf"));
+  const isFolder = mine.some((file) => file.name === "config.json");
+  if (gguf.length > 1 && !isFolder) throw new TunerError("Input", `choose one of ${gguf.map((file) => file.name).join(", ")}`);
+  const chosen = isFolder ? mine.filter((file) => isOfModel(file.name) && !gguf.includes(file)) : gguf;
+  const called = isFolder ? files[0]?.parts.at(-2) : gguf[0]?.name.replace(/\.gguf$/, "");
+  return { name: name ?? called ?? "model", files: chosen };
+}

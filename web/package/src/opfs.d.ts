@@ -1,0 +1,11 @@
+// What workers have and TypeScript's library for pages does not say.
+interface FileSystemSyncAccessHandle {
+  write(bytes: ArrayBufferView<ArrayBuffer>, options?: { at?: number }): number;
+  truncate(size: number): void;
+  flush(): void;
+  close(): void;
+}
+
+interface FileSystemFileHandle {
+  createSyncAccessHandle(): Promise<FileSystemSyncAccessHandle>;
+}
