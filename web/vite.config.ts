@@ -2,6 +2,7 @@
 import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { type Plugin, defineConfig } from "vite";
+import { bundled } from "./page/build.ts";
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 
@@ -35,7 +36,7 @@ export default defineConfig(({ mode }) => {
     publicDir: isPackage ? false : "public",
     resolve: { alias: { "wgpu-sft-wasm": path("../target/web/wgpu_sft_web.js") } },
     worker: { format: "es", ...(isPackage && { rolldownOptions: { output: names } }) },
-    plugins: isPackage ? [finish()] : [],
+    plugins: [isPackage ? finish() : bundled()],
     build: {
       target: "es2022",
       outDir: path(`../target/web/${mode}`),

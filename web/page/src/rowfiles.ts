@@ -1,0 +1,105 @@
+// Rows as files: what was pasted or written becomes one, and a share of a file's rows becomes another.
+
+import type { RowFile } from "../../package/src/api";
+import type { Rows } from "./store";
+
+const encode = (text: string) => new TextEncoder().encode(text);
+
+export interface HandRow {
+  instruction: string;
+  answer: string;
+}
+
+export async function readFiles(files: Iterable<File>): Promise<RowFile[]> {
+  const read = async (file: File) => ({ name: file.name, bytes: new Uint8Array(await file.arrayBuffer()) });
+  return Promise.all([...files].map(read));
+}
+
+/** A name that says how the text is to be read. */
+export function pasted(text: string): RowFile {
+  const start = text.trimStart()[0];
+  const ending = start === "[" ? "json" : start === "{" ? "jsonl" : "csv";
+  return { name: `pasted.${ending}`, bytes: encode(text) };
+}
+
+/** Rows with both cells filled, as JSONL. */
+export function written(rows: HandRow[]): RowFile {
+  const used = rows.filter((row) => row.instruction.trim() && row.answer.trim());
+  const line = (row: HandRow) => JSON.stringify({ instruction: row.instruction.trim(), output: row.answer.trim() });
+  return { name: "written.jsonl", bytes: encode(used.map((row) => `${line(row)}\n`).join("")) };
+}
+
+async function textOf(file: RowFile): Promise<string> {
+  const [a, b] = file.bytes;
+  if (a !== 0x1f || b !== 0x8b) return new TextDecoder().decode(file.bytes);
+  const stream = new Blob([file.bytes as Uint8Array<ArrayBuffer>]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).text();
+}
+
+/** A CSV text's records: line breaks within quotes do not end one. */
+function records(text: string): string[] {
+  const found: string[] = [];
+  let start = 0;
+  let quoted = false;
+  for (let i = 0; i < text.length; i++) {
+    if (text[i] === '"') quoted = !quoted;
+    else if (text[i] === "\n" && !quoted) {
+      found.push(text.slice(start, i + 1));
+      start = i + 1;
+    }
+  }
+  if (start < text.length) found.push(`${text.slice(start)}\n`);
+  return found.filter((record) => record.trim());
+}
+
+/** Takes a share of every file's rows, evenly from first to last, out of training. */
+export async function holdOut(files: RowFile[], percent: number): Promise<Rows> {
+  const rows: Rows = { train: [], heldOut: [] };
+  for (const file of files) {
+    const text = await textOf(file);
+    const name = file.name.replace(/\.gz$/i, "");
+    let units: string[];
+    let head = "";
+    let ending = "jsonl";
+    if (/\.(csv|tsv)$/i.test(name)) {
+      [head = "", ...units] = records(text);
+      ending = name.slice(-3);
+    } else if (text.trimStart().startsWith("[")) {
+      try {
+        units = (JSON.parse(text) as unknown[]).map((row) => `${JSON.stringify(row)}\n`);
+      } catch (error) {
+        throw Object.assign(new Error(`${file.name}: ${(error as Error).message}`), { name: "Data" });
+      }
+    } else {
+      units = text.split("\n").filter((line) => line.trim()).map((line) => `${line}\n`);
+    }
+    const isOut = (_: string, i: number) => Math.floor(((i + 1) * percent) / 100) > Math.floor((i * percent) / 100);
+    const out = units.filter(isOut);
+    const stem = name.replace(/\.[^.]+$/, "");
+    const make = (part: string, lines: string[]) => ({ name: `${stem}-${part}.${ending}`, bytes: encode(head + lines.join("")) });
+    rows.train.push(make("train", units.filter((line, i) => !isOut(line, i))));
+    if (out.length) rows.heldOut.push(make("heldout", out));
+  }
+  return rows;
+}
+
+/** Files that were dropped, those in a folder included. */
+export async function droppedFiles(transfer: DataTransfer): Promise<File[]> {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry !== null && entry !== undefined);
+  const files: File[] = [];
+  const walk = async (entry: FileSystemEntry): Promise<void> => {
+    if (entry.isFile) {
+      files.push(await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject)));
+      return;
+    }
+    const reader = (entry as FileSystemDirectoryEntry).createReader();
+    // A reader gives a hundred entries at a time.
+    for (;;) {
+      const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length) return;
+      for (const child of some) await walk(child);
+    }
+  };
+  for (const entry of entries) await walk(entry);
+  return files.length ? files : [...transfer.files];
+}

@@ -1,0 +1,305 @@
+// Runs: started, watched, held, gone on with, listed.
+
+import type { RunEvent, RunLog, RunSummary } from "../../package/src/api";
+import { openDevice } from "./actions";
+import { bundledSuites } from "./bundled";
+import { announce } from "./dom";
+import { type Live, type Phase, set, state } from "./store";
+import { evaluationSuites } from "./suites";
+import { tuner } from "./tuner";
+import { duration, loss, whatWentWrong } from "./words";
+
+/** Steps over which speed is told. */
+const WINDOW = 20;
+/** A silence this long was sleep, not work: a timer's tick came so much too late. */
+const ASLEEP_MS = 90_000;
+const TICK_MS = 5_000;
+
+interface Pace {
+  seconds: number[];
+  tokens: number[];
+}
+
+let pace: Pace = { seconds: [], tokens: [] };
+let ticking = 0;
+let lastTick = 0;
+let lastMemory = 0;
+let wakeLock: { release(): Promise<void> } | undefined;
+
+export function fresh(name: string, phase: Phase): Live {
+  return { name, phase, step: 0, total: 0, epoch: 0, losses: [], heldOut: [], rates: [], samples: [] };
+}
+
+function change(patch: Partial<Live>): void {
+  if (state.live) set({ live: { ...state.live, ...patch } });
+}
+
+/** Whether a run has the device. */
+export function isBusy(phase: Phase | undefined): boolean {
+  return phase === "starting" || phase === "running" || phase === "pausing" || phase === "stopping";
+}
+
+/** Starts a run with what is chosen. */
+export async function start(): Promise<void> {
+  const { rows, settings, runName: name, measure } = state;
+  if (!rows || isBusy(state.live?.phase)) return;
+  set({ live: { ...fresh(name, "starting"), busy: { what: "Getting ready", done: 0, total: 0 } }, picked: name, comparison: undefined, compared: undefined });
+  await follow(async () => {
+    const suites = measure ? await (state.dataSource === "bundled" && !settings.columns ? bundledSuites() : evaluationSuites("made")) : undefined;
+    await tuner().start({ name, settings, data: rows.train, ...(rows.heldOut.length ? { evalData: rows.heldOut } : {}), ...(suites ? { suites } : {}) }, onEvent);
+  });
+}
+
+/** Goes on with a run: the paused one where it stands, another from its newest checkpoint. */
+export async function resume(name: string): Promise<void> {
+  if (isBusy(state.live?.phase)) return;
+  if (state.device.state === "lost" && !(await openDevice())) return;
+  const live = state.live?.name === name ? state.live : await opened(name);
+  set({ live: { ...live, phase: "starting", error: undefined, note: undefined, busy: { what: "Getting ready", done: 0, total: 0 } }, picked: name });
+  await follow(() => tuner().resume(name, onEvent));
+}
+
+async function follow(work: () => Promise<void>): Promise<void> {
+  begin();
+  try {
+    await work();
+  } catch (error) {
+    // A run that ended with an event has said so already.
+    if (isBusy(state.live?.phase)) change({ phase: "failed", busy: undefined, error: whatWentWrong(error), resumable: false });
+  }
+  end();
+  await listRuns();
+}
+
+export async function pause(): Promise<void> {
+  change({ phase: "pausing", busy: { what: "Saving a checkpoint after the step under way", done: 0, total: 0 } });
+  await tuner().pause().catch(failed);
+}
+
+export async function stop(): Promise<void> {
+  const wasPaused = state.live?.phase === "paused";
+  change({ phase: "stopping", busy: { what: "Saving a checkpoint, then freeing the device", done: 0, total: 0 } });
+  try {
+    await tuner().stop();
+    if (wasPaused) change({ phase: "stopped", busy: undefined });
+  } catch (error) {
+    failed(error);
+  }
+  await listRuns();
+}
+
+export async function endEvaluation(): Promise<void> {
+  change({ phase: "pausing", busy: { what: "Ending the evaluation", done: 0, total: 0 } });
+  await tuner().stopEvaluating().catch(failed);
+}
+
+function failed(error: unknown): void {
+  change({ phase: "failed", busy: undefined, error: whatWentWrong(error), resumable: true });
+}
+
+function begin(): void {
+  pace = { seconds: [], tokens: [] };
+  lastTick = Date.now();
+  ticking = setInterval(tick, TICK_MS) as unknown as number;
+  const locks = (navigator as { wakeLock?: { request(kind: "screen"): Promise<typeof wakeLock> } }).wakeLock;
+  void locks?.request("screen").then((lock) => (wakeLock = lock), () => undefined);
+}
+
+function end(): void {
+  clearInterval(ticking);
+  void wakeLock?.release().catch(() => undefined);
+  wakeLock = undefined;
+}
+
+// Notices sleep, which nothing announces.
+function tick(): void {
+  const now = Date.now();
+  const gap = now - lastTick;
+  lastTick = now;
+  if (gap > ASLEEP_MS) {
+    change({ note: `This tab or this machine slept for ${duration(gap / 1000)}. Training went on where it stood.` });
+  }
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (!isBusy(state.live?.phase)) return;
+  if (document.hidden) {
+    change({ note: "While this tab is in the background the browser may slow it down or put it to sleep. Nothing is lost: training goes on as soon as it may." });
+  }
+});
+
+async function askMemory(): Promise<void> {
+  const now = Date.now();
+  if (now - lastMemory < 10_000) return;
+  lastMemory = now;
+  const memory = await tuner().memory().catch(() => undefined);
+  if (memory) change({ memory: memory.live, peak: memory.peak });
+}
+
+const mean = (numbers: number[]) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
+
+/** Everything that a run tells. Arrays grow in place: what draws them looks at `step`. */
+function onEvent(event: RunEvent): void {
+  const live = state.live;
+  if (!live) return;
+  lastTick = Math.max(lastTick, Date.now() - TICK_MS);
+  switch (event.type) {
+    case "progress":
+      return change({ busy: { what: event.what, done: event.done, total: event.total } });
+    case "begun":
+      announce(`Training begins: ${event.about.total_steps} steps.`);
+      lastMemory = 0;
+      void askMemory();
+      // Steps past the checkpoint are done again.
+      return change({
+        phase: live.phase === "starting" ? "running" : live.phase,
+        about: event.about,
+        total: event.about.total_steps,
+        step: event.about.step,
+        losses: live.losses.filter(([step]) => step <= event.about.step),
+        heldOut: live.heldOut.filter(([step]) => step <= event.about.step),
+        rates: live.rates.slice(0, live.losses.filter(([step]) => step <= event.about.step).length),
+        samples: live.samples.filter(({ step }) => step <= event.about.step),
+        busy: undefined,
+      });
+    case "step": {
+      live.losses.push([event.step, event.loss]);
+      live.rates.push(event.learning_rate);
+      pace.seconds.push(event.seconds);
+      pace.tokens.push(event.tokens);
+      if (pace.seconds.length > WINDOW) {
+        pace.seconds.shift();
+        pace.tokens.shift();
+      }
+      const each = mean(pace.seconds);
+      if (quarterOf(event.step, event.total) > quarterOf(event.step - 1, event.total)) {
+        announce(`Step ${event.step} of ${event.total}, loss ${loss(event.loss)}.`);
+      }
+      void askMemory();
+      return change({
+        phase: live.phase === "starting" ? "running" : live.phase,
+        busy: live.phase === "running" ? undefined : live.busy,
+        step: event.step,
+        total: event.total,
+        epoch: event.epoch,
+        lastLoss: event.loss,
+        tokensPerSecond: mean(pace.tokens) / each,
+        secondsLeft: (event.total - event.step) * each,
+      });
+    }
+    case "evaluation": {
+      const value = event.numbers.eval_loss;
+      if (typeof value === "number") live.heldOut.push([event.step, value]);
+      const samples = event.samples.map((sample) => ({ ...sample, step: event.step }));
+      return change({
+        busy: isStopping(live.phase) ? live.busy : undefined,
+        evalLoss: typeof value === "number" ? value : live.evalLoss,
+        samples: [...live.samples.filter(({ step }) => step !== event.step), ...samples],
+      });
+    }
+    case "saved":
+      return change({ savedStep: event.step, busy: isStopping(live.phase) ? live.busy : undefined });
+    case "unsaved":
+      return change({ error: event.error, resumable: true });
+    case "paused":
+      announce(`Paused after step ${event.step}.`);
+      return change({ phase: live.phase === "stopping" ? "stopped" : "paused", busy: undefined, step: event.step });
+    case "finished":
+      announce("Training has finished.");
+      set({ comparison: event.comparison ?? undefined, compared: event.comparison ? live.name : undefined });
+      return change({ phase: "finished", busy: undefined, best: event.best ?? undefined, comparison: event.comparison ?? undefined, secondsLeft: 0 });
+    case "failed":
+      return change({ phase: "failed", busy: undefined, error: event.error, resumable: event.resumable });
+  }
+}
+
+const isStopping = (phase: Phase) => phase === "pausing" || phase === "stopping";
+const quarterOf = (step: number, total: number) => Math.floor((4 * step) / Math.max(1, total));
+
+/** The runs of this browser; and the next free name. */
+export async function listRuns(): Promise<void> {
+  try {
+    const runs = await tuner().runs();
+    const names = new Set(runs.map((run) => run.name));
+    let runName = state.runName;
+    if (names.has(runName)) {
+      let number = 1;
+      while (names.has(`run-${number}`)) number += 1;
+      runName = `run-${number}`;
+    }
+    const picked = names.has(state.picked) ? state.picked : (runs.find((run) => run.hasResult)?.name ?? "");
+    set({ runs, runName, picked, runsError: undefined, storage: await tuner().storage() });
+  } catch (error) {
+    set({ runsError: whatWentWrong(error) });
+  }
+}
+
+const PHASES: Record<RunSummary["state"], Phase> = {
+  running: "stopped",
+  paused: "stopped",
+  stopped: "stopped",
+  finished: "finished",
+  failed: "failed",
+  interrupted: "stopped",
+};
+
+/** A stored run as it would look had it just ended. */
+async function opened(name: string): Promise<Live> {
+  const log: RunLog = await tuner().runLog(name);
+  const run = state.runs.find((one) => one.name === name);
+  const live = fresh(name, run ? PHASES[run.state] : "stopped");
+  for (const line of log.metrics) {
+    const step = line.step ?? 0;
+    if (typeof line.loss === "number") {
+      live.losses.push([step, line.loss]);
+      live.rates.push(line.learning_rate ?? 0);
+    }
+    if (typeof line.eval_loss === "number") live.heldOut.push([step, line.eval_loss]);
+  }
+  return {
+    ...live,
+    step: run?.step ?? live.losses.at(-1)?.[0] ?? 0,
+    total: run?.total ?? 0,
+    lastLoss: live.losses.at(-1)?.[1],
+    evalLoss: live.heldOut.at(-1)?.[1],
+    samples: log.samples,
+    comparison: log.comparison,
+    error: run?.error,
+    resumable: run ? run.state !== "finished" : false,
+    note: run?.state === "interrupted" ? "This run was interrupted: the tab was closed, or the device lost. Resume goes on from its newest checkpoint." : undefined,
+  };
+}
+
+/** Shows a stored run. */
+export async function show(name: string): Promise<void> {
+  if (isBusy(state.live?.phase) || state.live?.phase === "paused") return;
+  try {
+    const live = await opened(name);
+    set({ live, picked: name, runsError: undefined, comparison: live.comparison, compared: live.comparison ? name : undefined });
+    announce(`Run ${name} is open.`);
+  } catch (error) {
+    set({ runsError: whatWentWrong(error) });
+  }
+}
+
+export async function remove(name: string): Promise<void> {
+  try {
+    await tuner().deleteRun(name);
+    if (state.live?.name === name) set({ live: undefined });
+    if (state.compared === name) set({ comparison: undefined, compared: undefined });
+    announce(`Run ${name} is deleted.`);
+  } catch (error) {
+    set({ runsError: whatWentWrong(error) });
+  }
+  await listRuns();
+}
+
+export async function importRun(files: File[]): Promise<void> {
+  try {
+    const name = await tuner().importRun(files);
+    await listRuns();
+    await show(name);
+  } catch (error) {
+    set({ runsError: whatWentWrong(error) });
+  }
+}

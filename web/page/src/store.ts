@@ -1,0 +1,175 @@
+// All state of the page, and who draws it. Drawing happens at most ten times a second, in an animation frame: not while the tab is hidden.
+
+import type {
+  CheckCase, Comparison, DeviceInfo, MemoryPlan, ModelInfo, PreviewRow, RowCount, RowFile, RowReport, RunAbout, RunSummary, Sample, Settings,
+  StorageInfo, StoredModel,
+} from "../../package/src/api";
+import { bundledSettings } from "./bundled";
+
+export interface Trouble {
+  name: string;
+  message: string;
+}
+
+/** Something that takes a while. */
+export interface Busy {
+  what: string;
+  done: number;
+  total: number;
+}
+
+export type Phase = "idle" | "starting" | "running" | "pausing" | "paused" | "stopping" | "stopped" | "finished" | "failed";
+
+/** Rows to train on and rows held out from it, as they are given to the tuner. */
+export interface Rows {
+  train: RowFile[];
+  heldOut: RowFile[];
+}
+
+/** A run as it is seen while it goes on, or when it is opened again. */
+export interface Live {
+  name: string;
+  phase: Phase;
+  /** What goes on besides steps: loading, evaluating, saving. */
+  busy?: Busy | undefined;
+  about?: RunAbout | undefined;
+  step: number;
+  total: number;
+  epoch: number;
+  /** Curves: [step, value]. */
+  losses: [number, number][];
+  heldOut: [number, number][];
+  rates: number[];
+  lastLoss?: number | undefined;
+  evalLoss?: number | undefined;
+  tokensPerSecond?: number | undefined;
+  secondsLeft?: number | undefined;
+  memory?: number | undefined;
+  peak?: number | undefined;
+  savedStep?: number | undefined;
+  samples: Sample[];
+  best?: { step: number; metric: string; value: number } | undefined;
+  comparison?: Comparison | undefined;
+  error?: Trouble | undefined;
+  resumable?: boolean | undefined;
+  note?: string | undefined;
+}
+
+export interface Device {
+  state: "opening" | "ready" | "none" | "lost" | "failed";
+  info?: DeviceInfo | undefined;
+  why?: string | undefined;
+  /** The run that was under way when the device was lost. */
+  runLost?: string | undefined;
+}
+
+export interface State {
+  device: Device;
+  dead?: string | undefined;
+  modelSource: "bundled" | "files" | "hub" | "stored";
+  model?: ModelInfo | undefined;
+  modelBusy?: Busy | undefined;
+  modelError?: Trouble | undefined;
+  models: StoredModel[];
+  plan?: MemoryPlan | undefined;
+  planError?: Trouble | undefined;
+  dataSource: "bundled" | "files" | "paste" | "write";
+  heldOutSource: "own" | "share" | "none";
+  heldOutPercent: number;
+  rows?: Rows | undefined;
+  dataBusy?: string | undefined;
+  dataError?: Trouble | undefined;
+  report?: RowReport | undefined;
+  rowCount?: RowCount | undefined;
+  preview: PreviewRow[];
+  previewLimit: number;
+  previewError?: Trouble | undefined;
+  settings: Settings;
+  /** Whether the settings are the person's own: then a change of model leaves them alone. */
+  touched: boolean;
+  runName: string;
+  measure: boolean;
+  live?: Live | undefined;
+  runs: RunSummary[];
+  runsError?: Trouble | undefined;
+  /** The run that Evaluate and Keep are about. */
+  picked: string;
+  evalSource: "bundled" | "made" | "files";
+  evalBusy?: Busy | undefined;
+  evalError?: Trouble | undefined;
+  comparison?: Comparison | undefined;
+  /** What the comparison is of. */
+  compared?: string | undefined;
+  asking: boolean;
+  answers?: { base: string; tuned: string; at: "base" | "tuned" | "done" } | undefined;
+  askError?: Trouble | undefined;
+  keepBusy?: Busy | undefined;
+  keepError?: Trouble | undefined;
+  storage?: StorageInfo | undefined;
+  checking: boolean;
+  cases: CheckCase[];
+  caseCount: number;
+  checkDone: boolean;
+  checkError?: Trouble | undefined;
+}
+
+export const state: State = {
+  device: { state: "opening" },
+  modelSource: "bundled",
+  models: [],
+  dataSource: "bundled",
+  heldOutSource: "own",
+  heldOutPercent: 10,
+  preview: [],
+  previewLimit: 4,
+  settings: { ...bundledSettings },
+  touched: false,
+  runName: "run-1",
+  measure: true,
+  runs: [],
+  picked: "",
+  evalSource: "bundled",
+  asking: false,
+  checking: false,
+  cases: [],
+  caseCount: 0,
+  checkDone: false,
+};
+
+interface Watcher {
+  pick: (state: State) => unknown[];
+  last?: unknown[] | undefined;
+  draw: () => void;
+}
+
+const watchers: Watcher[] = [];
+const PAUSE_MS = 100;
+let due = false;
+let drawn = -PAUSE_MS;
+
+/** Changes state; what shows it is drawn soon. Values that change must be new values: they are told apart by identity. */
+export function set(patch: Partial<State>): void {
+  Object.assign(state, patch);
+  if (due) return;
+  due = true;
+  const wait = Math.max(0, PAUSE_MS - (performance.now() - drawn));
+  setTimeout(() => requestAnimationFrame(flush), wait);
+}
+
+/** Draws now, and whenever one of the picked values changes. */
+export function watch(pick: (state: State) => unknown[], draw: () => void): void {
+  const watcher: Watcher = { pick, draw, last: pick(state) };
+  watchers.push(watcher);
+  draw();
+}
+
+function flush(): void {
+  due = false;
+  drawn = performance.now();
+  for (const watcher of watchers) {
+    const now = watcher.pick(state);
+    if (watcher.last?.every((value, i) => value === now[i])) continue;
+    watcher.last = now;
+    watcher.draw();
+  }
+}
