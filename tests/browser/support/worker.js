@@ -82,4 +82,7 @@ async function train({ device, source, job, data, evalData = [], suiteFiles = []
 
 self.kit = { wasm, compareData, bytes, readers, rowFiles, MemoryFolder, train };
 // Playwright tells of a worker before its modules are there.
-self.ready = wasm.default().then(() => true);
+self.ready = wasm.default().then(({ memory }) => {
+  self.kit.memory = memory;
+  return true;
+});
