@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use hf_hub::Cache;
 use hf_hub::api::sync::{ApiBuilder, ApiError};
+use wgpu_sft::formats::SIDE_FILES;
 use wgpu_sft::formats::safetensors::Index;
 
-use crate::model_files::{SIDE_FILES, looks_like_id};
+use crate::model_files::looks_like_id;
 
 /// The folder of a cached model, downloaded first where it is not there yet.
 pub fn fetch(id: &str, quiet: bool) -> Result<PathBuf> {

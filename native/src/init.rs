@@ -2,13 +2,13 @@
 
 use anyhow::{Context, Result, bail};
 use wgpu_sft::Error;
-use wgpu_sft::formats::Dtype;
+use wgpu_sft::formats::{Dtype, Parts};
 use wgpu_sft::model::{ModelConfig, init};
 
 use crate::Outcome;
 use crate::args::InitArgs;
 use crate::model_files::ModelFiles;
-use crate::model_folder::{self, Parts};
+use crate::model_folder;
 use crate::progress::line;
 
 /// Draw the weights and write the model.
@@ -40,10 +40,10 @@ pub fn run(args: InitArgs) -> Result<Outcome> {
         generation_config: tokenizer
             .as_ref()
             .and_then(|source| source.generation_config.as_deref()),
-        tokenizer_files: tokenizer.as_ref().map_or(&[], |source| &source.tokenizer_files),
+        tokenizer_files: tokenizer.as_ref().map_or(&[][..], |source| &source.tokenizer_files),
         terminators: tokenizer
             .as_ref()
-            .map(ModelFiles::terminators)
+            .map(|source| source.terminators())
             .transpose()?
             .unwrap_or_default(),
     };

@@ -5,28 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use wgpu_sft::formats::safetensors::TensorSpec;
-use wgpu_sft::formats::{Dtype, hf};
-use wgpu_sft::model::ModelConfig;
+use wgpu_sft::formats::{Dtype, Parts, hf};
 
 use crate::progress::Progress;
 use crate::tensor_file::{TensorFile, replace, sync_folder};
 
 /// Largest weight file, in bytes: transformers' own default.
 const SHARD_BYTES: u64 = 5_000_000_000;
-
-/// What a model's folder holds beside its weights.
-pub struct Parts<'a> {
-    /// Its shape.
-    pub config: &'a ModelConfig,
-    /// The `config.json` it was made from.
-    pub config_json: Option<&'a str>,
-    /// The `generation_config.json` it was made from.
-    pub generation_config: Option<&'a str>,
-    /// The files of its tokenizer.
-    pub tokenizer_files: &'a [(String, Vec<u8>)],
-    /// What ends an answer.
-    pub terminators: Vec<u32>,
-}
 
 /// Write a full model whose weights are `tensor(name)`, asked for in the order of [`ModelConfig::tensors`] and saved in `dtype`.
 pub fn write(
@@ -66,12 +51,8 @@ pub fn write(
 
 /// Write what a model's folder holds beside its weights, which are saved in `dtype`.
 pub fn write_parts(folder: &Path, source: &Parts, dtype: Dtype) -> Result<()> {
-    let config = hf::config_json(source.config_json, source.config, dtype)?;
-    replace(&folder.join("config.json"), config.as_bytes())?;
-    let generation = hf::generation_config_json(source.generation_config, source.config, &source.terminators)?;
-    replace(&folder.join("generation_config.json"), generation.as_bytes())?;
-    for (name, bytes) in source.tokenizer_files {
-        replace(&folder.join(name), bytes)?;
+    for (name, bytes) in source.files(dtype)? {
+        replace(&folder.join(name), &bytes)?;
     }
     Ok(())
 }

@@ -1,7 +1,18 @@
 //! wgpu-sft in a browser tab: what JavaScript calls, inside a module worker.
 #![cfg(target_arch = "wasm32")]
 
+mod chat;
 mod data;
+mod device;
+mod error;
+mod io;
+mod keep;
+mod model;
+mod plan;
+mod run;
+mod source;
+mod suites;
+mod tensor_file;
 
 use js_sys::Function;
 use wasm_bindgen::prelude::*;
@@ -9,7 +20,15 @@ use wgpu_sft::bench::Job;
 use wgpu_sft::check::CaseResult;
 use wgpu_sft::gpu::{Gpu, GpuOptions, Storage};
 use wgpu_sft::model::ModelConfig;
-use wgpu_sft::train::{LoraConfig, Method};
+use wgpu_sft::train::{LoraConfig, Method, Settings};
+
+use error::Result;
+
+/// Settings by the keys of `train.toml`, as JSON; none where there is no text.
+fn parse_settings(text: Option<&str>) -> Result<Settings> {
+    let settings = serde_json::from_str(text.unwrap_or("{}"));
+    Ok(settings.map_err(|e| wgpu_sft::Error::config("settings", e.to_string()))?)
+}
 
 /// How one case of the kernels' table came out on this device.
 #[wasm_bindgen(getter_with_clone)]
@@ -37,7 +56,7 @@ pub fn start() {
 /// `family` is the kernel family to use instead of the one that suits the adapter; `filter` keeps the kernels whose name
 /// contains it. Errors: an unknown family, no WebGPU adapter, a shader that does not compile, or a failed device.
 #[wasm_bindgen]
-pub async fn check(family: Option<String>, filter: Option<String>, on_case: Function) -> Result<(), JsError> {
+pub async fn check(family: Option<String>, filter: Option<String>, on_case: Function) -> Result<()> {
     let family = family.map(|f| f.parse()).transpose()?;
     let gpu = Gpu::request(&GpuOptions {
         family,
@@ -50,7 +69,7 @@ pub async fn check(family: Option<String>, filter: Option<String>, on_case: Func
         thrown = thrown.take().or(on_case.call1(&JsValue::NULL, &case).err());
     })
     .await?;
-    thrown.map_or(Ok(()), |e| Err(JsError::new(&format!("on_case: {e:?}"))))
+    thrown.map_or(Ok(()), |thrown| Err(thrown.into()))
 }
 
 #[wasm_bindgen]
@@ -66,13 +85,7 @@ extern "C" {
 /// `config` is the model's `config.json`; `full` trains every weight instead of an adapter; `family` is as in [`check`].
 /// Errors: a wrong configuration, an unknown family, no WebGPU adapter, a failed device.
 #[wasm_bindgen]
-pub async fn bench(
-    config: &str,
-    full: bool,
-    tokens: u32,
-    steps: u32,
-    family: Option<String>,
-) -> Result<String, JsError> {
+pub async fn bench(config: &str, full: bool, tokens: u32, steps: u32, family: Option<String>) -> Result<String> {
     let job = Job {
         config: ModelConfig::from_json(config)?,
         method: if full { Method::Full } else { Method::Lora },

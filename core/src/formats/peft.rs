@@ -309,9 +309,14 @@ pub struct LoraPair {
 impl LoraPair {
     /// Adds `scale · B·A` to a layer's weight `[out, in]`, in f32.
     pub fn add_to(&self, weight: &mut [f32], r: usize, scale: f32) {
+        self.add_to_rows(weight, 0, r, scale);
+    }
+
+    /// The same, to rows of the weight from row `first` on.
+    pub fn add_to_rows(&self, rows: &mut [f32], first: usize, r: usize, scale: f32) {
         let columns = self.a.len() / r;
         let mut delta = vec![0.0f32; columns];
-        for (row, b) in weight.chunks_exact_mut(columns).zip(self.b.chunks_exact(r)) {
+        for (row, b) in rows.chunks_exact_mut(columns).zip(self.b.chunks_exact(r).skip(first)) {
             delta.fill(0.0);
             for (b, a) in b.iter().zip(self.a.chunks_exact(columns)) {
                 delta.iter_mut().zip(a).for_each(|(sum, a)| *sum += b * a);

@@ -1,12 +1,14 @@
 //! Safetensors checkpoints, in one file or in shards.
 //!
-//! Format: the `safetensors` crate, which reads and checks the header. Headers are written here, because the crate's
-//! keeps metadata in a hash map, whose order (and with it the file's bytes) differs from run to run.
+//! Format: the `safetensors` crate, which parses and checks the header; what it asks of the file around it is checked here,
+//! as it wants the whole file for that. Headers are written here, because the crate's keeps metadata in a hash map, whose
+//! order (and with it the file's bytes) differs from run to run.
 
 use super::tensors::checked_elements;
-use super::{Dtype, TensorEntry, Tensors};
+use super::{Dtype, FileStart, TensorEntry, Tensors};
 use crate::{Error, Result};
-use safetensors::{Dtype as FileDtype, SafeTensors};
+use safetensors::tensor::Metadata;
+use safetensors::{Dtype as FileDtype, SafeTensorError};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
 
@@ -52,24 +54,73 @@ impl Index {
     }
 }
 
-/// The tensors of a checkpoint. `files` are one whole file, or all shards in the order of `index.shards`.
+/// Bytes in front of a header: its length.
+const PREFIX: usize = size_of::<u64>();
+
+/// The longest header, in bytes: the `safetensors` crate's own limit.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// What errors about a header call it, where no index names the file.
+const HEADER: &str = "safetensors header";
+
+/// Bytes that a file's header takes with the length in front of it, told by the file's first eight bytes.
+///
+/// # Errors
+/// [`Error::Weights`] where the header would be longer than the file, or than any real one.
+pub fn header_bytes(start: FileStart) -> Result<u64> {
+    header_end(start).map_err(|e| Error::weights(HEADER, e.to_string()))
+}
+
+fn header_end(start: FileStart) -> std::result::Result<u64, SafeTensorError> {
+    let prefix = start
+        .bytes
+        .first_chunk::<PREFIX>()
+        .ok_or(SafeTensorError::HeaderTooSmall)?;
+    let length = u64::from_le_bytes(*prefix);
+    if length > LONGEST_HEADER {
+        return Err(SafeTensorError::HeaderTooLarge);
+    }
+    let end = PREFIX as u64 + length;
+    if end > start.file_bytes {
+        return Err(SafeTensorError::InvalidHeaderLength);
+    }
+    Ok(end)
+}
+
+/// Where a file's data begins, and what its header says: as `SafeTensors::read_metadata`, of a file's start.
+fn read_header(start: FileStart) -> std::result::Result<(u64, Metadata), SafeTensorError> {
+    let end = header_end(start)?;
+    // A caller that gives less than the header has a file that ends there, as far as it can be read.
+    let header = usize::try_from(end).ok().and_then(|end| start.bytes.get(PREFIX..end));
+    let header = std::str::from_utf8(header.ok_or(SafeTensorError::InvalidHeaderLength)?);
+    let header = header.map_err(SafeTensorError::InvalidHeader)?;
+    let metadata: Metadata = serde_json::from_str(header).map_err(SafeTensorError::InvalidHeaderDeserialization)?;
+    if end.checked_add(metadata.data_len() as u64) != Some(start.file_bytes) {
+        return Err(SafeTensorError::MetadataIncompleteBuffer);
+    }
+    Ok((end, metadata))
+}
+
+/// The tensors of a checkpoint. `files` are one file, or all shards in the order of `index.shards`: whole, or of each at least
+/// the [header](header_bytes).
 ///
 /// Names that lack their `model.` prefix, as checkpoints of the bare base model do, get it.
 ///
 /// # Errors
 /// [`Error::Weights`] for a truncated or inconsistent header, a tensor that is stored twice, or one that is not in the
 /// shard the index names.
-pub fn tensors(files: &[&[u8]], index: Option<&Index>) -> Result<Tensors> {
+pub fn tensors<'a, F>(files: &[F], index: Option<&Index>) -> Result<Tensors>
+where
+    F: Copy + Into<FileStart<'a>>,
+{
     let mut all = Tensors::default();
     let mut seen = HashSet::new();
-    for (file, bytes) in files.iter().enumerate() {
+    for (file, start) in files.iter().enumerate() {
         let shard = || match index.and_then(|index| index.shards.get(file)) {
-            Some(name) => name.clone(),
-            None => "safetensors header".to_owned(),
+            Some(name) => name,
+            None => HEADER,
         };
-        let (header, metadata) =
-            SafeTensors::read_metadata(bytes).map_err(|e| Error::weights(shard(), e.to_string()))?;
-        let start = (header + 8) as u64;
+        let (start, metadata) = read_header((*start).into()).map_err(|e| Error::weights(shard(), e.to_string()))?;
         let mut infos: Vec<_> = metadata.tensors().into_iter().collect();
         infos.sort_by_key(|(name, info)| (info.data_offsets, name.clone()));
         for (stored_name, info) in infos {

@@ -89,6 +89,22 @@ impl TensorEntry {
         Ok(Cow::Owned(out))
     }
 
+    /// Where in the file the tensor's rows lie, in pieces of an even number of rows and at most `most` bytes, unless two rows are
+    /// more: all of it where rows have to be put in order, and for a vector.
+    pub fn pieces(&self, most: u64) -> Vec<Range<u64>> {
+        let (Range { start, end }, rows) = (self.range.clone(), self.shape.first().map_or(0, |rows| *rows as u64));
+        if self.unpermute.is_some() || self.shape.len() != 2 || rows == 0 {
+            return vec![self.range.clone()];
+        }
+        let row = (end - start) / rows;
+        let step = (most / row.max(1) / 2 * 2).max(2) * row.max(1);
+        let piece = |at: u64| at..end.min(at.saturating_add(step));
+        (start..end)
+            .step_by(usize::try_from(step).unwrap_or(usize::MAX))
+            .map(piece)
+            .collect()
+    }
+
     /// The tensor's elements as f32, given the whole file that holds it.
     ///
     /// # Errors

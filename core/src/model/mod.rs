@@ -91,7 +91,23 @@ impl ModelBuilder {
     /// # Errors
     /// [`Error::Weights`] for a wrong shape, a wrong number of bytes, a number that is not finite, or a second copy.
     pub fn put(&mut self, name: &str, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Result<bool> {
-        self.loader.put(name, dtype, shape, bytes)
+        let elements = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
+        let expected = elements.ok_or_else(|| Error::weights(name, "its shape overflows"));
+        let expected = expected.and_then(|elements| dtype.bytes_for(elements))?;
+        if bytes.len() != expected {
+            let why = format!("{} bytes, wanted {expected}", bytes.len());
+            return Err(Error::weights(name, why));
+        }
+        self.put_piece(name, dtype, shape, 0, bytes)
+    }
+
+    /// Take a piece of a tensor, from byte `start` of it on: for a tensor that is better not in memory as a whole. Pieces come in
+    /// order, each but the last an even number of numbers, or of blocks.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and for a piece that does not follow the one before.
+    pub fn put_piece(&mut self, name: &str, dtype: Dtype, shape: &[usize], start: usize, bytes: &[u8]) -> Result<bool> {
+        self.loader.put(name, dtype, shape, start, bytes)
     }
 
     /// The model.

@@ -4,7 +4,7 @@ use super::checkpoint::{Device, Identity, State};
 use super::memory::{self, MemoryPlan};
 use super::{LoraConfig, Method, Recompute, Settings, TrainConfig, Trainer, work};
 use crate::data::{Examples, MicroBatch, Order, Tally, micro_batches};
-use crate::formats::{Dtype, peft};
+use crate::formats::{Dtype, ModelFiles, peft};
 use crate::gpu::Gpu;
 use crate::model::{Model, ModelConfig, Use};
 use crate::report::{self, Hashes, MemorySummary, Session};
@@ -26,6 +26,19 @@ pub struct BaseModel<'a> {
     pub tokenizer: Option<String>,
     /// Hash of its configuration and, where they stay as they are, of its weights.
     pub hash: String,
+}
+
+impl<'a> BaseModel<'a> {
+    /// Of a model's files; `hash` is [`ModelFiles::hash`]'s.
+    pub fn new(files: &'a ModelFiles, hash: String) -> Self {
+        Self {
+            name: &files.name,
+            config: &files.config,
+            dtype: files.dtype(),
+            tokenizer: files.tokenizer_hash(),
+            hash,
+        }
+    }
 }
 
 /// A run that has been thought through.

@@ -64,7 +64,7 @@ impl Watch {
                 ("early_stopping_patience", patience.is_some()),
             ];
             return match asked.into_iter().find(|(_, asked)| *asked) {
-                Some((field, _)) => Err(Error::config(field, "needs --eval-data or --eval-suite").into()),
+                Some((field, _)) => Err(Error::config(field, "needs --eval-data or --eval-suite")),
                 None => Ok(None),
             };
         };

@@ -36,7 +36,11 @@ impl Inspection<'_> {
             .map(|file| super::size(file))
             .sum();
         let progress = Progress::bytes(self.quiet, total, "checking");
-        let terminators = self.model.map(ModelFiles::terminators).transpose()?.unwrap_or_default();
+        let terminators = self
+            .model
+            .map(|model| model.terminators())
+            .transpose()?
+            .unwrap_or_default();
         let look = Look {
             preparation: self.preparation,
             terminators: &terminators,

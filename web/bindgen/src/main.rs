@@ -1,4 +1,4 @@
-//! `wgpu-sft-bindgen MODULE.wasm FOLDER`: write the browser's JavaScript and wasm of a compiled module into a folder.
+//! `wgpu-sft-bindgen MODULE.wasm FOLDER`: write the browser's JavaScript, its types and wasm of a compiled module into a folder.
 
 use anyhow::{Context, Result};
 use wasm_bindgen_cli_support::Bindgen;
@@ -12,6 +12,7 @@ fn main() -> Result<()> {
         .input_path(&module)
         .web(true)?
         .omit_default_module_path(false)
+        .typescript(true)
         .generate(&folder)
         .with_context(|| format!("{} -> {}", module.display(), folder.display()))
 }

@@ -5,8 +5,8 @@
 mod model;
 mod tokenizer;
 
-use super::Dtype;
 use super::tensors::checked_elements;
+use super::{Dtype, FileStart};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -14,14 +14,50 @@ use std::ops::Range;
 /// What errors about the header itself call it.
 const HEADER: &str = "GGUF header";
 
+/// The tensor of the rotary factors.
+const ROPE_FACTORS: &str = "rope_freqs.weight";
+
 /// What a file's header says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gguf {
     metadata: HashMap<String, Meta>,
     tensors: Vec<Info>,
-    /// `rope_freqs.weight`: divisors of the rotary frequencies.
-    rope_factors: Option<Vec<f32>>,
+    rope_factors: RopeFactors,
 }
+
+/// What [`Gguf::begin`] makes of a file's first bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begun {
+    /// They do not hold the whole header: come back with so many, which may still be too few.
+    More(u64),
+    /// They do.
+    Header(Gguf),
+}
+
+/// `rope_freqs.weight`: divisors of the rotary frequencies, which stand among the weights but are part of the configuration.
+#[derive(Debug, Clone, PartialEq)]
+enum RopeFactors {
+    None,
+    /// Not read yet.
+    At(Range<u64>),
+    Known(Vec<f32>),
+}
+
+/// Why reading a header ends before its end.
+enum Stop {
+    /// So many bytes of the file are needed at least.
+    Needs(u64),
+    Bad(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Bad(error)
+    }
+}
+
+/// What reading the header returns.
+type Read<T> = std::result::Result<T, Stop>;
 
 /// A metadata value; integers and floats of all widths are widened.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,20 +92,48 @@ impl Gguf {
     /// # Errors
     /// [`Error::Weights`] for a file that is not GGUF, truncated or inconsistent; [`Error::Config`] for bad metadata.
     pub fn parse(file: &[u8]) -> Result<Self> {
-        let mut reader = Reader { bytes: file, at: 0 };
+        let Begun::Header(mut gguf) = Self::begin(file.into())? else {
+            return Err(Error::weights(HEADER, "the file ends in the middle of its header"));
+        };
+        if let Some(range) = gguf.missing() {
+            gguf.complete(&file[range.start as usize..range.end as usize])?;
+        }
+        Ok(gguf)
+    }
+
+    /// Reads the header from a file's first bytes, if they hold it. Then give it what is [`missing`](Self::missing).
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse): whatever is wrong with the file shows as soon as the bytes that say so are there.
+    pub fn begin(start: FileStart) -> Result<Begun> {
+        match Self::read(start) {
+            Ok(gguf) => Ok(Begun::Header(gguf)),
+            // Twice as many at least, so that few tries suffice.
+            Err(Stop::Needs(bytes)) => {
+                let twice = 2 * start.bytes.len() as u64;
+                Ok(Begun::More(bytes.max(twice).min(start.file_bytes)))
+            }
+            Err(Stop::Bad(error)) => Err(error),
+        }
+    }
+
+    fn read(start: FileStart) -> Read<Self> {
+        let mut reader = Reader {
+            bytes: start.bytes,
+            file_bytes: start.file_bytes,
+            at: 0,
+        };
         if reader.take(4)? != b"GGUF" {
-            return Err(Error::weights(HEADER, "not a GGUF file"));
+            return Err(Error::weights(HEADER, "not a GGUF file").into());
         }
         match reader.u32()? {
             2 | 3 => {}
             version if matches!(version.swap_bytes(), 1..=3) => {
-                return Err(Error::weights(HEADER, "big-endian files are not supported"));
+                return Err(Error::weights(HEADER, "big-endian files are not supported").into());
             }
             version => {
-                return Err(Error::weights(
-                    HEADER,
-                    format!("version {version}; 2 and 3 are supported"),
-                ));
+                let why = format!("version {version}; 2 and 3 are supported");
+                return Err(Error::weights(HEADER, why).into());
             }
         }
         let (tensor_count, pair_count) = (reader.u64()?, reader.u64()?);
@@ -77,36 +141,57 @@ impl Gguf {
         let mut gguf = Self {
             metadata,
             tensors: vec![],
-            rope_factors: None,
+            rope_factors: RopeFactors::None,
         };
         if gguf.int("split.count")?.is_some_and(|n| n > 1) {
-            return Err(Error::config(
-                "split.count",
-                "models split over several GGUF files are not supported",
-            ));
+            let why = "models split over several GGUF files are not supported";
+            return Err(Error::config("split.count", why).into());
         }
         let alignment = gguf.int("general.alignment")?.unwrap_or(32);
         if !(8..=1 << 20).contains(&alignment) || !alignment.is_power_of_two() {
-            return Err(Error::config(
-                "general.alignment",
-                format!("{alignment} is not a power of two from 8 on"),
-            ));
+            let why = format!("{alignment} is not a power of two from 8 on");
+            return Err(Error::config("general.alignment", why).into());
         }
         gguf.tensors = read_tensors(&mut reader, tensor_count, alignment as u64)?;
-        gguf.rope_factors = match gguf.tensors.iter().find(|info| info.name == "rope_freqs.weight") {
-            None => None,
+        gguf.rope_factors = match gguf.tensors.iter().find(|info| info.name == ROPE_FACTORS) {
+            None => RopeFactors::None,
             Some(Info {
-                dtype: Ok(dtype @ Dtype::F32),
+                dtype: Ok(Dtype::F32),
                 range,
                 ..
-            }) => {
-                let mut factors = vec![];
-                dtype.decode(&file[range.start as usize..range.end as usize], &mut factors)?;
-                Some(factors)
-            }
-            Some(info) => return Err(Error::weights(&info.name, "not stored as F32")),
+            }) => RopeFactors::At(range.clone()),
+            Some(info) => return Err(Error::weights(&info.name, "not stored as F32").into()),
         };
         Ok(gguf)
+    }
+
+    /// Which bytes of the file the configuration needs besides the header, if there are any, until it has [got](Self::complete)
+    /// them.
+    pub fn missing(&self) -> Option<Range<u64>> {
+        match &self.rope_factors {
+            RopeFactors::At(range) => Some(range.clone()),
+            RopeFactors::None | RopeFactors::Known(_) => None,
+        }
+    }
+
+    /// Takes the bytes that were [missing](Self::missing).
+    ///
+    /// # Errors
+    /// [`Error::Weights`] where they are no whole numbers.
+    pub fn complete(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut factors = vec![];
+        Dtype::F32.decode(bytes, &mut factors)?;
+        self.rope_factors = RopeFactors::Known(factors);
+        Ok(())
+    }
+
+    /// The rotary factors, where the file has some.
+    fn rope_factors(&self) -> Result<Option<&[f32]>> {
+        match &self.rope_factors {
+            RopeFactors::None => Ok(None),
+            RopeFactors::At(_) => Err(Error::weights(ROPE_FACTORS, "was not read")),
+            RopeFactors::Known(factors) => Ok(Some(factors)),
+        }
     }
 
     fn wrong(key: &str, want: &str) -> Error {
@@ -164,61 +249,60 @@ impl Gguf {
     }
 }
 
-/// Walks the header; every read is checked against the end of the file.
+/// Walks the header; every read is checked against the end of the file, and of what is there of it.
 struct Reader<'a> {
     bytes: &'a [u8],
+    file_bytes: u64,
     at: usize,
 }
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(n).filter(|end| *end <= self.bytes.len());
+    fn take(&mut self, n: u64) -> Read<&'a [u8]> {
+        let end = (self.at as u64).checked_add(n).filter(|end| *end <= self.file_bytes);
         let end = end.ok_or_else(|| Error::weights(HEADER, "the file ends in the middle of its header"))?;
-        let taken = &self.bytes[self.at..end];
-        self.at = end;
+        let here = usize::try_from(end).ok().and_then(|end| self.bytes.get(self.at..end));
+        let taken = here.ok_or(Stop::Needs(end))?;
+        self.at += taken.len();
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+    fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
         let mut out = [0; N];
-        out.copy_from_slice(self.take(N)?);
+        out.copy_from_slice(self.take(N as u64)?);
         Ok(out)
     }
 
-    fn u32(&mut self) -> Result<u32> {
+    fn u32(&mut self) -> Read<u32> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    fn u64(&mut self) -> Result<u64> {
+    fn u64(&mut self) -> Read<u64> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    fn text(&mut self) -> Result<String> {
-        let length = usize::try_from(self.u64()?).unwrap_or(usize::MAX);
-        let text = std::str::from_utf8(self.take(length)?);
-        text.map(str::to_owned)
-            .map_err(|_| Error::weights(HEADER, "a string in the header is not UTF-8"))
+    fn text(&mut self) -> Read<String> {
+        let length = self.u64()?;
+        match std::str::from_utf8(self.take(length)?) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(_) => Err(Error::weights(HEADER, "a string in the header is not UTF-8").into()),
+        }
     }
 
     /// A list whose items take at least `min_bytes` each: a count the file cannot hold is refused before allocating.
-    fn list<T>(
-        &mut self,
-        count: u64,
-        min_bytes: usize,
-        mut item: impl FnMut(&mut Self) -> Result<T>,
-    ) -> Result<Vec<T>> {
-        let room = ((self.bytes.len() - self.at) / min_bytes) as u64;
+    fn list<T>(&mut self, count: u64, min_bytes: u64, mut item: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
+        let room = (self.file_bytes - self.at as u64) / min_bytes;
         if count > room {
-            return Err(Error::weights(
-                HEADER,
-                format!("{count} items do not fit the rest of the file"),
-            ));
+            return Err(Error::weights(HEADER, format!("{count} items do not fit the rest of the file")).into());
+        }
+        let end = self.at as u64 + count * min_bytes;
+        if end > self.bytes.len() as u64 {
+            return Err(Stop::Needs(end));
         }
         (0..count).map(|_| item(self)).collect()
     }
 
     /// A value of metadata type `kind`.
-    fn value(&mut self, kind: u32, key: &str, depth: u32) -> Result<Meta> {
+    fn value(&mut self, kind: u32, key: &str, depth: u32) -> Read<Meta> {
         Ok(match kind {
             6 => Meta::F32(f32::from_le_bytes(self.array()?)),
             7 => Meta::Bool(self.array::<1>()? != [0]),
@@ -233,11 +317,11 @@ impl<'a> Reader<'a> {
                         self.list(count, min_bytes, |r| r.value(item, key, depth + 1).map(drop))?;
                         Meta::OtherArray
                     }
-                    9 => return Err(Error::config(key, "arrays nested too deeply")),
+                    9 => return Err(Error::config(key, "arrays nested too deeply").into()),
                     _ => {
                         let narrow = |n: i128| i64::try_from(n).map_err(|_| Error::config(key, "a number over 2⁶³"));
                         let min_bytes = integer_bytes(item).ok_or_else(|| unknown_type(key, item))?;
-                        Meta::Ints(self.list(count, min_bytes, |r| narrow(r.integer(item, key)?))?)
+                        Meta::Ints(self.list(count, min_bytes, |r| Ok(narrow(r.integer(item, key)?)?))?)
                     }
                 }
             }
@@ -246,7 +330,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn integer(&mut self, kind: u32, key: &str) -> Result<i128> {
+    fn integer(&mut self, kind: u32, key: &str) -> Read<i128> {
         Ok(match kind {
             0 => u8::from_le_bytes(self.array()?) as i128,
             1 => i8::from_le_bytes(self.array()?) as i128,
@@ -256,7 +340,7 @@ impl<'a> Reader<'a> {
             5 => i32::from_le_bytes(self.array()?) as i128,
             10 => u64::from_le_bytes(self.array()?) as i128,
             11 => i64::from_le_bytes(self.array()?) as i128,
-            _ => return Err(unknown_type(key, kind)),
+            _ => return Err(unknown_type(key, kind).into()),
         })
     }
 }
@@ -265,7 +349,7 @@ fn unknown_type(key: &str, kind: u32) -> Error {
     Error::config(key, format!("unknown metadata type {kind}"))
 }
 
-fn integer_bytes(kind: u32) -> Option<usize> {
+fn integer_bytes(kind: u32) -> Option<u64> {
     match kind {
         0 | 1 => Some(1),
         2 | 3 => Some(2),
@@ -275,7 +359,7 @@ fn integer_bytes(kind: u32) -> Option<usize> {
     }
 }
 
-fn read_metadata(reader: &mut Reader, count: u64) -> Result<HashMap<String, Meta>> {
+fn read_metadata(reader: &mut Reader, count: u64) -> Read<HashMap<String, Meta>> {
     let pairs = reader.list(count, 13, |r| {
         let key = r.text()?;
         let kind = r.u32()?;
@@ -285,31 +369,32 @@ fn read_metadata(reader: &mut Reader, count: u64) -> Result<HashMap<String, Meta
     let mut metadata = HashMap::with_capacity(pairs.len());
     for (key, value) in pairs {
         if metadata.contains_key(&key) {
-            return Err(Error::config(key, "given twice"));
+            return Err(Error::config(key, "given twice").into());
         }
         metadata.insert(key, value);
     }
     Ok(metadata)
 }
 
-fn read_tensors(reader: &mut Reader, count: u64, alignment: u64) -> Result<Vec<Info>> {
+fn read_tensors(reader: &mut Reader, count: u64, alignment: u64) -> Read<Vec<Info>> {
     // Name, number of dimensions, type and offset; then the dimensions.
     let mut raw = reader.list(count, 24, |r| {
         let name = r.text()?;
         let dims = r.u32()?;
         if !(1..=4).contains(&dims) {
-            return Err(Error::weights(name, format!("{dims} dimensions")));
+            return Err(Error::weights(name, format!("{dims} dimensions")).into());
         }
         let sizes = r.list(dims as u64, 8, Reader::u64)?;
         Ok((name, sizes, r.u32()?, r.u64()?))
     })?;
     let start = (reader.at as u64).next_multiple_of(alignment);
-    let file_bytes = reader.bytes.len() as u64;
+    let file_bytes = reader.file_bytes;
     raw.sort_by(|a, b| a.0.cmp(&b.0));
     if let Some(twice) = raw.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(Error::weights(&twice[0].0, "stored twice"));
+        return Err(Error::weights(&twice[0].0, "stored twice").into());
     }
-    raw.into_iter()
+    let infos: Result<_> = raw
+        .into_iter()
         .map(|(name, sizes, kind, offset)| {
             let bad = |why: String| Error::weights(&name, why);
             let shape: std::result::Result<Vec<usize>, _> = sizes.iter().rev().map(|n| usize::try_from(*n)).collect();
@@ -345,7 +430,8 @@ fn read_tensors(reader: &mut Reader, count: u64, alignment: u64) -> Result<Vec<I
                 name,
             })
         })
-        .collect()
+        .collect();
+    Ok(infos?)
 }
 
 /// The element type that ggml numbers so, or its name.

@@ -1,6 +1,6 @@
 //! A GGUF file's architecture and tensor names in Hugging Face's terms.
 
-use super::{Gguf, Info};
+use super::{Gguf, Info, ROPE_FACTORS};
 use crate::formats::{TensorEntry, Tensors};
 use crate::model::{Family, ModelConfig, Rope, RopeScaling};
 use crate::{Error, Result};
@@ -164,7 +164,7 @@ impl Gguf {
                 return Err(Error::config(key("scaling.type"), why));
             }
         };
-        let scaling = match (linear, &self.rope_factors) {
+        let scaling = match (linear, self.rope_factors()?) {
             (None, None) => RopeScaling::None,
             (Some(factor), None) => RopeScaling::Linear { factor },
             (Some(_), Some(_)) => {
@@ -196,7 +196,7 @@ impl Gguf {
             range,
         } in &self.tensors
         {
-            if name == "rope_freqs.weight" {
+            if name == ROPE_FACTORS {
                 continue; // part of the configuration
             }
             let theirs = hugging_face_name(name)
