@@ -26,9 +26,10 @@ export async function openDevice(): Promise<boolean> {
 /** Listens for what may end: the device, the worker. */
 export function listen(): void {
   tuner().onLost((why) => {
-    const phase = state.live?.phase;
-    const wasRunning = phase === "running" || phase === "starting" || phase === "paused" || phase === "failed";
-    set({ device: { ...state.device, state: "lost", why, runLost: wasRunning ? state.live?.name : undefined } });
+    const { live } = state;
+    // The run's own last word may come before this or after.
+    const under = live && (!["idle", "stopped", "finished", "failed"].includes(live.phase) || (live.phase === "failed" && live.error?.name === "Gpu"));
+    set({ device: { ...state.device, state: "lost", why, runLost: under ? live.name : undefined } });
   });
   tuner().onDead((error) => {
     forgetTuner();

@@ -3,7 +3,7 @@
 import { listModels, listen, openDevice, openModel } from "./actions";
 import { bundledModel } from "./bundled";
 import { button, byId, h, write } from "./dom";
-import { isBusy, listRuns, start } from "./runs";
+import { isBusy, listRuns, showNewest, start } from "./runs";
 import { checkSection } from "./sections/check";
 import { dataSection } from "./sections/data";
 import { deviceSection } from "./sections/device";
@@ -54,7 +54,7 @@ for (const id of links.keys()) observer.observe(byId(id));
 async function begin(): Promise<void> {
   listen();
   // The model's headers and the rows need no GPU.
-  await Promise.all([openDevice(), openModel(bundledModel), listRuns(), listModels()]);
+  await Promise.all([openDevice(), openModel(bundledModel), listRuns().then(showNewest), listModels()]);
 }
 
 // What is there is painted first; the worker and its module come after.

@@ -83,13 +83,16 @@ export async function holdOut(files: RowFile[], percent: number): Promise<Rows> 
   return rows;
 }
 
-/** Files that were dropped, those in a folder included. */
-export async function droppedFiles(transfer: DataTransfer): Promise<File[]> {
+/** Files that were dropped, those in a folder included, with their paths. */
+export async function droppedFiles(transfer: DataTransfer): Promise<{ path: string; file: File }[]> {
+  // Both lists are empty once this function has waited for anything.
+  const loose = [...transfer.files].map((file) => ({ path: file.name, file }));
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry !== null && entry !== undefined);
-  const files: File[] = [];
+  const files: { path: string; file: File }[] = [];
   const walk = async (entry: FileSystemEntry): Promise<void> => {
     if (entry.isFile) {
-      files.push(await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject)));
+      const file = await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
+      files.push({ path: entry.fullPath.replace(/^\//, ""), file });
       return;
     }
     const reader = (entry as FileSystemDirectoryEntry).createReader();
@@ -101,5 +104,5 @@ export async function droppedFiles(transfer: DataTransfer): Promise<File[]> {
     }
   };
   for (const entry of entries) await walk(entry);
-  return files.length ? files : [...transfer.files];
+  return files.length ? files : loose;
 }

@@ -1,6 +1,6 @@
 // Runs: started, watched, held, gone on with, listed.
 
-import type { RunEvent, RunLog, RunSummary } from "../../package/src/api";
+import type { RunEvent, RunLog, RunSummary, SuiteFiles } from "../../package/src/api";
 import { openDevice } from "./actions";
 import { bundledSuites } from "./bundled";
 import { announce } from "./dom";
@@ -41,22 +41,38 @@ export function isBusy(phase: Phase | undefined): boolean {
 
 /** Starts a run with what is chosen. */
 export async function start(): Promise<void> {
-  const { rows, settings, runName: name, measure } = state;
+  const { rows, settings, runName: name } = state;
   if (!rows || isBusy(state.live?.phase)) return;
   set({ live: { ...fresh(name, "starting"), busy: { what: "Getting ready", done: 0, total: 0 } }, picked: name, comparison: undefined, compared: undefined });
   await follow(async () => {
-    const suites = measure ? await (state.dataSource === "bundled" && !settings.columns ? bundledSuites() : evaluationSuites("made")) : undefined;
+    const suites = await suitesOfRun();
     await tuner().start({ name, settings, data: rows.train, ...(rows.heldOut.length ? { evalData: rows.heldOut } : {}), ...(suites ? { suites } : {}) }, onEvent);
   });
 }
 
-/** Goes on with a run: the paused one where it stands, another from its newest checkpoint. */
-export async function resume(name: string): Promise<void> {
+/** Goes on with a run: the paused one where it stands, another from its newest checkpoint; one from elsewhere with the rows that are chosen. */
+export async function resume(name: string, withRows = false): Promise<void> {
   if (isBusy(state.live?.phase)) return;
   if (state.device.state === "lost" && !(await openDevice())) return;
-  const live = state.live?.name === name ? state.live : await opened(name);
+  let live: Live;
+  try {
+    live = state.live?.name === name ? state.live : await opened(name);
+  } catch (error) {
+    return set({ runsError: whatWentWrong(error) });
+  }
   set({ live: { ...live, phase: "starting", error: undefined, note: undefined, busy: { what: "Getting ready", done: 0, total: 0 } }, picked: name });
-  await follow(() => tuner().resume(name, onEvent));
+  await follow(async () => {
+    const { rows } = state;
+    if (!withRows || !rows) return tuner().resume(name, onEvent);
+    const suites = await suitesOfRun();
+    return tuner().resume(name, onEvent, { data: rows.train, evalData: rows.heldOut, ...(suites ? { suites } : {}) });
+  });
+}
+
+/** The suites that a run is measured by, if it is. */
+async function suitesOfRun(): Promise<SuiteFiles | undefined> {
+  if (!state.measure) return undefined;
+  return state.dataSource === "bundled" ? bundledSuites() : evaluationSuites("made");
 }
 
 async function follow(work: () => Promise<void>): Promise<void> {
@@ -65,7 +81,10 @@ async function follow(work: () => Promise<void>): Promise<void> {
     await work();
   } catch (error) {
     // A run that ended with an event has said so already.
-    if (isBusy(state.live?.phase)) change({ phase: "failed", busy: undefined, error: whatWentWrong(error), resumable: false });
+    const wrong = whatWentWrong(error);
+    // Whether the run was ever begun, its folder says.
+    const stored = await tuner().runs().then((runs) => runs.some((run) => run.name === state.live?.name && run.state !== "finished"), () => false);
+    if (isBusy(state.live?.phase)) change({ phase: "failed", busy: undefined, error: wrong, resumable: stored });
   }
   end();
   await listRuns();
@@ -150,9 +169,11 @@ function onEvent(event: RunEvent): void {
       announce(`Training begins: ${event.about.total_steps} steps.`);
       lastMemory = 0;
       void askMemory();
+      void tuner().model().then((model) => model && model.name !== state.model?.name && set({ model }), () => undefined);
       // Steps past the checkpoint are done again.
       return change({
         phase: live.phase === "starting" ? "running" : live.phase,
+        note: event.about.warnings?.join(" ") || live.note,
         about: event.about,
         total: event.about.total_steps,
         step: event.about.step,
@@ -165,13 +186,16 @@ function onEvent(event: RunEvent): void {
     case "step": {
       live.losses.push([event.step, event.loss]);
       live.rates.push(event.learning_rate);
-      pace.seconds.push(event.seconds);
-      pace.tokens.push(event.tokens);
+      if (event.seconds !== null) {
+        pace.seconds.push(event.seconds);
+        pace.tokens.push(event.tokens);
+      }
       if (pace.seconds.length > WINDOW) {
         pace.seconds.shift();
         pace.tokens.shift();
       }
       const each = mean(pace.seconds);
+      const known = pace.seconds.length > 0;
       if (quarterOf(event.step, event.total) > quarterOf(event.step - 1, event.total)) {
         announce(`Step ${event.step} of ${event.total}, loss ${loss(event.loss)}.`);
       }
@@ -183,8 +207,8 @@ function onEvent(event: RunEvent): void {
         total: event.total,
         epoch: event.epoch,
         lastLoss: event.loss,
-        tokensPerSecond: mean(pace.tokens) / each,
-        secondsLeft: (event.total - event.step) * each,
+        tokensPerSecond: known ? mean(pace.tokens) / each : live.tokensPerSecond,
+        secondsLeft: known ? (event.total - event.step) * each : live.secondsLeft,
       });
     }
     case "evaluation": {
@@ -266,7 +290,7 @@ async function opened(name: string): Promise<Live> {
     comparison: log.comparison,
     error: run?.error,
     resumable: run ? run.state !== "finished" : false,
-    note: run?.state === "interrupted" ? "This run was interrupted: the tab was closed, or the device lost. Resume goes on from its newest checkpoint." : undefined,
+    note: run?.state === "interrupted" ? "This run was interrupted: the tab was closed, or the GPU lost. Resume goes on from its newest checkpoint." : undefined,
   };
 }
 
@@ -280,6 +304,12 @@ export async function show(name: string): Promise<void> {
   } catch (error) {
     set({ runsError: whatWentWrong(error) });
   }
+}
+
+/** After a reload: the newest run, as it was left. */
+export async function showNewest(): Promise<void> {
+  const [newest] = state.runs;
+  if (newest && newest.state !== "running" && !state.live) await show(newest.name);
 }
 
 export async function remove(name: string): Promise<void> {

@@ -61,6 +61,7 @@ export const T = {
   pause: "train-pause",
   resume: "train-resume",
   stop: "train-stop",
+  resumeWithRows: "train-resume-with-rows", // for a run from elsewhere, which came without its rows
   skipEvaluation: "train-stop-evaluating",
   phase: "train-phase", // words; data-phase: idle, starting, running, pausing, paused, stopping, stopped, finished, failed
   trainProgress: "train-progress",

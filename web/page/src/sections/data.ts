@@ -21,7 +21,7 @@ export function dataSection(): void {
     choice(
       "Take",
       [
-        { value: "bundled", label: "Bundled questions", testid: `${T.dataSource}-bundled` },
+        { value: "bundled", label: "Bundled", testid: `${T.dataSource}-bundled` },
         { value: "files", label: "My files", testid: `${T.dataSource}-files` },
         { value: "paste", label: "Paste", testid: `${T.dataSource}-paste` },
         { value: "write", label: "Write", testid: `${T.dataSource}-write` },
@@ -64,7 +64,7 @@ function filesView(): HTMLElement {
     void readRows();
   };
   const input = h("input", { type: "file", multiple: true, accept: ACCEPT, testid: T.dataFiles, on: { change: () => take([...(input.files ?? [])]) } });
-  return dropZone(T.dataDrop, "Drop files of rows here", take, field("Or choose them", input, "Several files are taken together."), names);
+  return dropZone(T.dataDrop, "Drop files of rows here", (dropped) => take(dropped.map(({ file }) => file)), field("Or choose them", input, "Several files are taken together."), names);
 }
 
 function pasteView(): HTMLElement {
@@ -134,8 +134,8 @@ function heldOutView(): HTMLElement {
     choice(
       "Held out, to measure on",
       [
-        { value: "own", label: dataSource === "bundled" ? "Bundled held-out rows" : "A file of its own", testid: `${T.heldOut}-own` },
-        { value: "share", label: "A share of the rows", testid: `${T.heldOut}-share` },
+        { value: "own", label: dataSource === "bundled" ? "Bundled" : "A file", testid: `${T.heldOut}-own` },
+        { value: "share", label: "A share", testid: `${T.heldOut}-share` },
         { value: "none", label: "None", testid: `${T.heldOut}-none` },
       ],
       heldOutSource,

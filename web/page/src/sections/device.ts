@@ -4,7 +4,7 @@ import { listen, openDevice, openModel, listModels } from "../actions";
 import { bundledModel } from "../bundled";
 import { button, byId, fill, h, notice } from "../dom";
 import { listRuns, resume } from "../runs";
-import { state, watch } from "../store";
+import { set, state, watch } from "../store";
 import { T } from "../testids";
 
 export function deviceSection(): void {
@@ -93,7 +93,7 @@ function lost(): HTMLElement | null {
 function dead(): HTMLElement | null {
   if (!state.dead) return null;
   const again = async () => {
-    state.dead = undefined;
+    set({ dead: undefined });
     listen();
     await openDevice();
     await openModel(bundledModel);
@@ -102,7 +102,7 @@ function dead(): HTMLElement | null {
   const box = notice(
     "error",
     "The worker that computes has ended",
-    h("p", {}, `${state.dead} Most often memory ran out. Runs go on from their newest checkpoint.`),
+    h("p", {}, `${state.dead.replace(/[.]?$/, ".")} Most often memory ran out. Runs go on from their newest checkpoint.`),
     button("Start it again", T.deviceReopen, () => void again(), "primary"),
   );
   box.dataset.testid = T.workerDead;

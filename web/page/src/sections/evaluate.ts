@@ -46,8 +46,8 @@ export function evaluateSection(): void {
     fill(source, choice(
       "Ask",
       [
-        { value: "bundled", label: "The bundled suites", testid: `${T.evalSource}-bundled` },
-        { value: "made", label: "My held-out rows", testid: `${T.evalSource}-made` },
+        { value: "bundled", label: "Bundled suites", testid: `${T.evalSource}-bundled` },
+        { value: "made", label: "Held-out rows", testid: `${T.evalSource}-made` },
         { value: "files", label: "A suite file", testid: `${T.evalSource}-files` },
       ],
       state.evalSource,
@@ -56,16 +56,23 @@ export function evaluateSection(): void {
     if (focused) source.querySelector<HTMLInputElement>("input:checked")?.focus();
     fill(detail, { bundled: bundledView, made: madeView, files: filesView }[state.evalSource]());
   });
-  watch(({ evalBusy, picked, runs, live, device }) => [evalBusy, picked, runs, live?.phase, device.state], () => {
-    const { evalBusy: busy, picked, runs, live, device } = state;
-    const ready = runs.some((run) => run.name === picked && run.hasResult);
-    const missing = device.state !== "ready" ? "Evaluating needs the GPU." : isBusy(live?.phase) ? "The GPU is training. Pause, or wait until it has finished." : !ready ? "Train first: there is nothing to compare yet." : "";
+  watch(({ evalBusy, picked, runs, live, device, model }) => [evalBusy, picked, runs, live?.phase, device.state, model], () => {
+    const { evalBusy: busy, picked, runs, live, device, model } = state;
+    const run = runs.find((one) => one.name === picked && one.hasResult);
+    const missing = whatIsMissing(device.state, isBusy(live?.phase), Boolean(run));
+    const other = run && model && run.model !== model.name ? `This run says that it tuned ${run.model}; ${model.name} is open, and is what it is compared with.` : "";
     go.disabled = Boolean(busy) || Boolean(missing);
-    fill(why, !busy && missing);
+    fill(why, !busy && (missing || other));
     if (busy) progress.show(busy.total ? `${busy.what}, ${busy.done} of ${busy.total}` : busy.what, busy.done, busy.total);
     else progress.hide();
   });
   watch(({ evalError }) => [evalError], () => fill(error, state.evalError && notice("error", "These suites cannot be run", h("p", {}, state.evalError.message))));
+}
+
+function whatIsMissing(device: string, training: boolean, hasRun: boolean): string {
+  if (device !== "ready") return "Evaluating needs the GPU.";
+  if (training) return "The GPU is training. Pause, or wait until it has finished.";
+  return hasRun ? "" : "Train first: there is nothing to compare yet.";
 }
 
 function bundledView(): HTMLElement {

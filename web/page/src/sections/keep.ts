@@ -89,7 +89,7 @@ function tomlView(): HTMLElement {
   }, "small");
   const save = button("Download train.toml", T.keepTomlSave, () => download("train.toml", new Blob([text.value], { type: "application/toml" })), "small");
   watch(({ settings, runs, picked, model, rows, measure, runName }) => [settings, runs, picked, model, rows, measure, runName], () => (text.value = toml()));
-  return h("div", {}, h("h3", {}, "The same on the command line"), field("train.toml", text, "Paths are those of the repository, or the names of the files you chose."), h("div", { class: "row" }, copy, save));
+  return h("div", {}, h("h3", {}, "The same on the command line"), field("train.toml", text, "Settings are the run’s; rows and suites those chosen in Data now, by their paths in the repository or the names of your files."), h("div", { class: "row" }, copy, save));
 }
 
 function storageView(): HTMLElement {

@@ -60,7 +60,7 @@ function drawTiles(tiles: HTMLElement, live: Live): void {
     [loss(live.evalLoss), "held-out loss"],
     [live.tokensPerSecond ? count(live.tokensPerSecond) : "–", "tokens/s"],
     [live.phase === "running" && live.secondsLeft !== undefined ? duration(live.secondsLeft) : "–", "left"],
-    [bytes(live.memory ?? live.about?.memory.total ?? 0), live.memory ? "on the GPU" : "planned on the GPU"],
+    [live.memory ? bytes(live.memory) : "–", live.peak ? `on the GPU; ${bytes(live.peak)} at most` : "on the GPU"],
   ];
   while (tiles.children.length < shown.length) tiles.append(h("div", {}, h("b", {}), h("span", {})));
   shown.forEach(([number, what], i) => {

@@ -1,6 +1,6 @@
 // Section 1: which model, what it is, and whether it fits.
 
-import type { ModelInput } from "../../../package/src/api";
+import type { ModelInput, PlacedFile } from "../../../package/src/api";
 import { cancelOpening, forgetModel, keepModel, openModel } from "../actions";
 import { bundledModel } from "../bundled";
 import { Progress, button, byId, choice, field, fill, fold, h, notice, once, slot } from "../dom";
@@ -21,7 +21,7 @@ export function modelSection(): void {
     choice(
       "Take",
       [
-        { value: "bundled", label: "The bundled model", testid: `${T.modelSource}-bundled` },
+        { value: "bundled", label: "Bundled", testid: `${T.modelSource}-bundled` },
         { value: "files", label: "My files", testid: `${T.modelSource}-files` },
         { value: "hub", label: "From the Hub", testid: `${T.modelSource}-hub` },
         { value: "stored", label: "Kept here", testid: `${T.modelSource}-stored` },
@@ -53,7 +53,7 @@ export function modelSection(): void {
   });
   watch(({ modelError }) => [modelError], () => {
     const wrong = state.modelError;
-    fill(error, wrong && notice("error", "The model cannot be used", h("p", {}, wrong.message), advice(wrong.name)));
+    fill(error, wrong && notice("error", "The model cannot be used", h("p", {}, wrong.message), advice(wrong.name), state.model && h("p", {}, `${state.model.kind === "url" ? "The bundled model" : state.model.name} is still open.`)));
   });
   watch(({ model, models, device }) => [model, models, device.state], () => fill(info, infoView()));
 }
@@ -68,7 +68,7 @@ function advice(name: string): HTMLElement | null {
   return words[name] ? h("p", {}, words[name]) : null;
 }
 
-const take = (files: File[]) => {
+const take = (files: (File | PlacedFile)[]) => {
   if (files.length) void openModel({ kind: "files", files });
 };
 
@@ -84,8 +84,10 @@ function filesView(): HTMLElement {
   );
 }
 
+type Dropped = Awaited<ReturnType<typeof droppedFiles>>;
+
 /** A place to drop files on, with buttons for those who cannot. */
-export function dropZone(testid: string, words: string, onFiles: (files: File[]) => void, ...inside: HTMLElement[]): HTMLElement {
+export function dropZone(testid: string, words: string, onFiles: (files: Dropped) => void, ...inside: HTMLElement[]): HTMLElement {
   const zone = h("div", { class: "drop", testid }, h("p", { class: "quiet" }, words), ...inside);
   zone.addEventListener("dragover", (event) => {
     event.preventDefault();

@@ -28,7 +28,7 @@ function drawn(report: RowReport): HTMLElement {
     [count(heldOut), "held out"],
     ...(tokens ? ([[count(tokens.tokens), "tokens an epoch"], [count(tokens.targets), "of them learnt"], [count(tokens.longest), "tokens in the longest"]] as [string, string][]) : []),
   ];
-  const unusable = tokens?.bad.length ?? 0;
+  const unusable = tokens?.bad_rows ?? 0;
   return h(
     "div",
     { class: "card" },

@@ -22,8 +22,9 @@ const WORDS: Record<Phase, string> = {
 };
 
 /** What an error means here, and what to do about it. */
-function advice(name: string, resumable: boolean): string {
-  const again = resumable ? " The run is not lost: Resume goes on from its newest checkpoint." : "";
+function advice(name: string, resumable: boolean, held: boolean): string {
+  const goesOn = " Then press Resume: until this tab is closed it goes on from this very step.";
+  const again = held ? goesOn : resumable ? " The run is not lost: Resume goes on from its newest checkpoint." : "";
   switch (name) {
     case "Storage":
       return "The browser’s storage is full or closed to this page. Delete runs below or kept models, or free space on the disk." + again;
@@ -42,6 +43,8 @@ function advice(name: string, resumable: boolean): string {
       return "The checkpoint is not of this run, or is damaged.";
     case "NoWebGpu":
       return "Training needs WebGPU; see the top of the page.";
+    case "Input":
+      return resumable ? "Choose the rows and suites it was started with in Data, then resume with them." : "";
     case "InUse":
       return "Give the run another name, or close the other tab that has it.";
     default:
@@ -56,7 +59,7 @@ export function trainSection(): void {
   const resumeButton = button("Resume", T.resume, () => state.live && void resume(state.live.name), "primary");
   const stopButton = button("Stop", T.stop, () => void stop());
   const skip = button("End this evaluation", T.skipEvaluation, () => void endEvaluation(), "small");
-  const phase = h("p", { class: "phase", testid: T.phase });
+  const phase = h("p", { class: "phase", testid: T.phase, tabindex: -1 });
   const why = h("p", { class: "quiet" });
   const progress = new Progress(T.trainProgress, "Steps done");
   const error = slot(T.trainError);
@@ -73,8 +76,8 @@ export function trainSection(): void {
     const now = state.live?.phase ?? "idle";
     const missing = whatIsMissing();
     const busy = isBusy(now);
-    // A focused button that goes takes the focus along: hand it on.
-    const focused = document.activeElement;
+    const buttons = [startButton, pauseButton, resumeButton, stopButton];
+    const focused = buttons.find((one) => one === document.activeElement);
     startButton.hidden = busy || now === "paused";
     startButton.disabled = Boolean(missing);
     write(startButton, now === "idle" ? "Start" : "Start a new run");
@@ -87,9 +90,8 @@ export function trainSection(): void {
     fill(why, !busy && now !== "paused" && missing);
     phase.dataset.phase = now;
     fill(phase, h("span", { class: "dot", "aria-hidden": "true" }), now === "idle" ? WORDS.idle : `${WORDS[now]}: ${state.live!.name}`);
-    if (focused instanceof HTMLButtonElement && focused.hidden) {
-      [pauseButton, resumeButton, stopButton, startButton].find((one) => !one.hidden && !one.disabled)?.focus();
-    }
+    // A button that goes takes the focus along: keep it near, on nothing that a second key press would set off.
+    if (focused && (focused.hidden || focused.disabled)) phase.focus();
   });
 
   const nav = byId("nav-progress");
@@ -119,8 +121,10 @@ export function trainSection(): void {
     const wrong = live?.error;
     if (wrong) error.dataset.error = wrong.name;
     else delete error.dataset.error;
-    const title = live?.phase === "failed" ? "The run ended with an error" : "A checkpoint could not be saved";
-    fill(error, wrong && notice("error", title, h("p", {}, wrong.message), h("p", {}, advice(wrong.name, live.resumable ?? false))));
+    const held = live?.phase === "paused";
+    const title = live?.phase === "failed" ? (live.step ? "The run ended with an error" : "The run could not begin") : "A checkpoint could not be saved";
+    const withRows = wrong?.name === "Input" && live?.resumable ? button("Resume with the rows of Data", T.resumeWithRows, () => void resume(live.name, true)) : null;
+    fill(error, wrong && notice("error", title, h("p", {}, wrong.message), h("p", {}, advice(wrong.name, live.resumable ?? false, held)), withRows));
   });
   watch(({ live }) => [live?.note], () => fill(note, state.live?.note && notice("info", state.live.note)));
 }
