@@ -47,7 +47,7 @@ export async function serve(mounts, { port = 0, edit, uploads = {} } = {}) {
       if (!path) return response.writeHead(403).end();
       await mkdir(dirname(path), { recursive: true });
       await writeFile(path, request);
-      return response.writeHead(204).end();
+      return response.writeHead(200, { "content-type": TYPES[".md"] }).end("kept");
     }
     let path = find(mounts, pathname);
     if (path && stat(path)?.isDirectory() && pathname.endsWith("/")) path = join(path, "index.html");

@@ -46,24 +46,25 @@ const server = await serve(
 export const origin = server.origin;
 export const pageUrl = `${origin}/some/folder/`;
 
+// Headless Chromium: one for all of a file's tests; without WebGPU, one for the caller, who closes it.
 let browser;
-export async function launch() {
-  browser ??= await chromium.launch({
-    executablePath: browserPath(),
-    args: [
-      "--headless=new",
-      "--no-sandbox",
-      "--enable-unsafe-webgpu",
-      "--use-webgpu-adapter=swiftshader",
-      "--disable-dev-shm-usage",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      "--no-first-run",
-      "--js-flags=--expose-gc",
-    ],
-  });
-  return browser;
+export async function launch({ webgpu = true } = {}) {
+  const start = () =>
+    chromium.launch({
+      executablePath: browserPath(),
+      args: [
+        "--headless=new",
+        "--no-sandbox",
+        ...(webgpu ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : ["--disable-features=WebGPU", "--disable-gpu"]),
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+      ],
+    });
+  if (!webgpu) return start();
+  return (browser ??= await start());
 }
 
 after(async () => {
@@ -74,9 +75,11 @@ after(async () => {
 
 // Open an address in a new page of `context`, which is a new one unless given. `errors` are what the page's or its workers' console,
 // exceptions and requests said that no pattern of `allow` covers; `requests` all addresses asked for. `close` fails if there were errors.
-export async function open(url, { context, allow = [], log, options } = {}) {
+// `init` runs in the page before its own scripts.
+export async function open(url, { context, allow = [], log, options, init } = {}) {
   context ??= await (await launch()).newContext(options);
   const page = await context.newPage();
+  if (init) await page.addInitScript(init);
   const errors = [];
   const requests = [];
   const note = (text) => allow.some((pattern) => pattern.test(text)) || errors.push(text);
