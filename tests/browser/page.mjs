@@ -1,7 +1,7 @@
 // The page by clicking, as a visitor would.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { serve } from "../../scripts/serve.mjs";
@@ -16,12 +16,15 @@ before(async () => {
 
 const held = (text) => JSON.parse(text).loss;
 
+// What a download holds: a folder in a .zip.
 async function unzipped(download, folder) {
   const zip = join(scratch, `${folder}.zip`);
   await download.saveAs(zip);
   await mkdir(join(scratch, folder), { recursive: true });
   execFileSync("python3", ["-m", "zipfile", "-e", zip, join(scratch, folder)]);
-  return join(scratch, folder);
+  const [only, ...more] = await readdir(join(scratch, folder));
+  assert.deepEqual(more, [], "more than one folder");
+  return join(scratch, folder, only);
 }
 
 test("load, drop rows, train, pause, reload, resume, evaluate, compare, ask, download", async () => {
@@ -143,14 +146,14 @@ test("wrong files and models that do not fit are refused in words", async () => 
   await page.pick("model-source-files");
   const given = async (files, wanted) => {
     await page.id("model-files").setInputFiles(files);
-    await until(async () => wanted.test(await page.id("model-error").innerText()), `no error like ${wanted}: ${await page.id("model-error").innerText()}`);
+    await until(async () => wanted.test(await page.id("model-error").innerText()), `no error like ${wanted}`, 20);
   };
   const file = (name, text) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(text) });
   await given([file("notes.txt", "hello")], /config\.json|gguf/i);
   await given([file("model.gguf", "GGUF and then nothing")], /gguf/i);
-  await given([file("config.json", "{"), file("model.safetensors", "x")], /config\.json/i);
   const config = await readFile(join(model.model, "config.json"), "utf8");
   const weights = await readFile(join(model.model, "model.safetensors"));
+  await given([file("config.json", "{"), { ...file("model.safetensors", ""), buffer: weights }], /config\.json/i);
   await given([file("config.json", config), { ...file("model.safetensors", ""), buffer: weights.subarray(0, 5000) }], /safetensors/i);
 
   await page.pick("data-source-files");
