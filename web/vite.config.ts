@@ -1,5 +1,5 @@
 // `--mode page` builds the page, `--mode package` the npm package. Both end in target/web, beside the module.
-import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { type Plugin, defineConfig } from "vite";
 import { bundled } from "./page/build.ts";
@@ -22,6 +22,7 @@ function finish(): Plugin {
       }
       writeFileSync(`${out}package.json`, `${JSON.stringify({ ...fields, version }, undefined, 2)}\n`);
       copyFileSync(path("package/README.md"), `${out}README.md`);
+      cpSync(path("package/example"), `${out}example`, { recursive: true });
       for (const license of ["LICENSE-MIT", "LICENSE-APACHE"]) copyFileSync(path(`../${license}`), out + license);
     },
   };

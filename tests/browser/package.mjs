@@ -1,5 +1,6 @@
 // The npm package: its parts one by one in a worker, then the tuner as a page has it. Nothing here computes on a GPU.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
@@ -33,6 +34,16 @@ async function openParts(options) {
   const worker = opened.page.workers()[0] ?? (await opened.page.waitForEvent("worker"));
   while (!(await worker.evaluate(() => self.parts !== undefined))) await new Promise((resolve) => setTimeout(resolve, 20));
   return { ...opened, worker };
+}
+
+// Open a server for the time of a test.
+async function listen(context, server) {
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  context.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${server.address().port}`;
 }
 
 // Limit what the origin may store, or with no argument lift the limit.
@@ -158,7 +169,7 @@ test("a full storage is an error that says so, and hurts nothing else", async ()
     }, size);
   const [name, message, small] = await write(8_000_000);
   assert.equal(name, "Storage");
-  assert.match(message, /storage for this site is full: [\d.]+ (MB|kB|bytes) used, .* free; delete a run/);
+  assert.match(message, /storage for this site is full: [\d.]+ (MB|kB|bytes) are used, .* free.*Delete a run/);
   assert.equal(small, "kept");
   await quota(page);
   assert.deepEqual(await write(8_000_000), [8_000_000]);
@@ -166,7 +177,7 @@ test("a full storage is an error that says so, and hurts nothing else", async ()
   await context.close();
 });
 
-test("a server's files are read by ranges, whole where it has none, again where it fails", async () => {
+test("a server's files are read by ranges, whole where it has none, again where it fails", async (test) => {
   const contents = Buffer.from(Array.from({ length: 2_000_000 }, (_, at) => (at * 7 + (at >> 8)) & 255));
   const asked = [];
   let failures = 0;
@@ -184,7 +195,7 @@ test("a server's files are read by ranges, whole where it has none, again where 
     response.writeHead(206, { ...allow, "content-range": `bytes ${first}-${end - 1}/${contents.length}` });
     response.end(contents.subarray(Number(first), end));
   });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = await listen(test, server);
   const { worker, context } = await openParts({ allow: [/404|503|416/] });
   const read = (path, sized, ...ranges) =>
     worker.evaluate(
@@ -200,7 +211,7 @@ test("a server's files are read by ranges, whole where it has none, again where 
           return `${error.name}: ${error.message}`;
         }
       },
-      [`http://127.0.0.1:${server.address().port}${path}`, sized, ranges],
+      [address + path, sized, ranges],
     );
   const ranges = [[0, 8], [100, 108], [524_280, 524_296], [1_999_990, 2_000_000], [5, 5]];
   const all = ranges.map(([start, end]) => [...contents.subarray(start, end)]);
@@ -224,7 +235,6 @@ test("a server's files are read by ranges, whole where it has none, again where 
   assert.deepEqual(await read("/empty", undefined, [0, 0]), { size: 0, all: [[]] });
   assert.match(await read("/broken"), /^Network: .*503/);
   assert.match(await read("/whole", 17, [0, 8]), /^Network: .*2000000 bytes came, not 17/);
-  server.close();
   await context.close();
 });
 
@@ -399,3 +409,151 @@ test("runs from elsewhere are taken in, listed, handed out and deleted", async (
   await context.close();
 });
 
+
+// What a Hugging Face server answers about one model, and its files by ranges. `asked` notes what it was asked for.
+async function hub(context, files) {
+  const asked = [];
+  const server = createServer((request, response) => {
+    const { pathname } = new URL(request.url, "http://127.0.0.1");
+    const headers = { "access-control-allow-origin": "*" };
+    asked.push(`${pathname} ${request.headers.range ?? ""}`.trim());
+    if (pathname === "/api/models/owner/tiny/revision/main") {
+      const siblings = Object.entries(files).map(([rfilename, bytes]) => ({ rfilename, size: bytes.length }));
+      return response.writeHead(200, headers).end(JSON.stringify({ sha: "0123", siblings }));
+    }
+    if (pathname.startsWith("/api/models/owner/gated")) return response.writeHead(401, headers).end();
+    const bytes = files[pathname.replace("/owner/tiny/resolve/0123/", "")];
+    if (!bytes) return response.writeHead(404, headers).end();
+    const [, first, last] = /bytes=(\d+)-(\d+)/.exec(request.headers.range);
+    response.writeHead(206, headers).end(bytes.subarray(Number(first), Number(last) + 1));
+  });
+  return { url: await listen(context, server), asked };
+}
+
+const model = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+const modelFiles = Object.fromEntries(model.map((name) => [name, readFileSync(join(root, "base/model", name))]));
+
+test("a model is opened from static files, from files, from a hub, kept, found again and forgotten", async (test) => {
+  const server = await hub(test, { ...modelFiles, "README.md": Buffer.from("no") });
+  const { page, clean, context } = await openTuner({ allow: [/401|404|nothing/] }, { hub: server.url });
+  const opened = await page.evaluate(async (names) => {
+    const { tuner, told } = self;
+    const before = [await told(tuner.model()), await told(tuner.keepModel())];
+    const url = await told(tuner.openModel({ kind: "url", base: "/base/model", name: "base", files: names }));
+    const tried = await told(tuner.openModel({ kind: "url", base: `${location.origin}/base/nothing/`, name: "base" }));
+    const given = [];
+    for (const name of names) {
+      const blob = await (await fetch(`/base/model/${name}`)).blob();
+      given.push({ path: `my model/${name}`, file: blob }, { path: `my model/checkpoint/${name}`, file: new Blob(["no"]) });
+    }
+    const files = await told(tuner.openModel({ kind: "files", files: given }));
+    const none = await told(tuner.openModel({ kind: "files", files: [new File(["no"], "notes.txt")] }));
+    return { before, url, tried, files, none };
+  }, model);
+  assert.match(opened.before[1], /^NoModel: open a model first/);
+  assert.deepEqual(opened.before[0], null);
+  const { file_bytes, ...info } = opened.url;
+  assert.equal(file_bytes, Object.values(modelFiles).reduce((sum, file) => sum + file.length, 0));
+  assert.equal(info.name, "base");
+  assert.equal(info.kind, "url");
+  assert.ok(info.tokenizer && info.parameters > 1e6);
+  assert.match(opened.tried, /^Network: .*config.json: not found/);
+  assert.deepEqual(opened.files, { ...opened.url, name: "my model", kind: "files" });
+  assert.match(opened.none, /^Input: .*no file of a model/);
+
+  server.asked.length = 0;
+  const fromHub = await page.evaluate(() => self.told(self.tuner.openModel({ kind: "hub", id: "owner/tiny" })));
+  assert.deepEqual(fromHub, { ...opened.url, name: "owner/tiny", kind: "hub" });
+  // The list, the small files, and of the weights no more than their beginning.
+  const ofWeights = server.asked.filter((line) => line.includes("safetensors"));
+  assert.deepEqual(ofWeights, ["/owner/tiny/resolve/0123/model.safetensors bytes=0-524287"]);
+  assert.ok(!server.asked.some((line) => line.includes("README")));
+
+  await quota(page, 1_000_000);
+  const full = await page.evaluate(() => self.told(self.tuner.keepModel()));
+  assert.match(full, /^Storage: owner\/tiny needs 2\.4 MB; the browser's storage for this site is full: .* used/);
+  assert.deepEqual(await page.evaluate(() => self.tuner.models()), []);
+  await quota(page);
+  const kept = await page.evaluate(async () => {
+    const progress = [];
+    await self.tuner.keepModel((what, done, total) => progress.push([what, done, total]));
+    return { progress, models: await self.tuner.models(), model: await self.tuner.model() };
+  });
+  assert.deepEqual(kept.progress.at(-1).slice(1), [file_bytes, file_bytes]);
+  assert.deepEqual(kept.models.map(({ name, bytes }) => [name, bytes]), [["owner/tiny", file_bytes]]);
+  assert.equal(kept.model.kind, "stored");
+
+  server.asked.length = 0;
+  await page.reload();
+  const again = await openTuner({ context }, { hub: server.url });
+  const found = await again.page.evaluate(async () => {
+    const { tuner, told } = self;
+    const stored = await told(tuner.openModel({ kind: "stored", name: "owner/tiny" }));
+    const plan = await told(tuner.memoryPlan({ method: "lora", "max-length": 64 }));
+    await tuner.forgetModel("owner/tiny");
+    const errors = [
+      await told(tuner.openModel({ kind: "stored", name: "owner/tiny" })),
+      await told(tuner.openModel({ kind: "hub", id: "owner/gated" })),
+      await told(tuner.openModel({ kind: "hub", id: "../../etc" })),
+      await told(tuner.openModel({ kind: "hub", id: "owner/tiny", file: "none.gguf" })),
+      await told(tuner.openModel({ kind: "hub", id: "owner/none" })),
+    ];
+    return { stored, models: await tuner.models(), plan, errors };
+  });
+  assert.deepEqual(found.stored, { ...fromHub, kind: "stored" });
+  assert.equal(server.asked.filter((line) => line.includes("/resolve/")).length, 0);
+  assert.deepEqual(found.models, []);
+  assert.ok(found.plan.fits && found.plan.total > found.plan.weights);
+  const wanted = [/^NoModel: no model owner\/tiny is kept/, /^Network: the Hub has no public model/, /^Input: .*OWNER\/NAME/, /^Input: .*no file none/, /^Network: .*it says 404/];
+  found.errors.forEach((error, at) => assert.match(error, wanted[at]));
+  clean();
+  await context.close();
+});
+
+test("rows are checked, counted and previewed for the open model; suites are read", async () => {
+  const { page, clean, context } = await openTuner();
+  const told = await page.evaluate(async (names) => {
+    const { tuner, told } = self;
+    const load = async (name) => ({ name, bytes: new Uint8Array(await (await fetch(`/base/data/${name}`)).arrayBuffer()) });
+    const [rows, heldOut] = [await load("train.jsonl"), await load("heldout.jsonl")];
+    const early = await told(tuner.previewRows([rows], {}, 2));
+    const report = await tuner.checkRows([rows], [heldOut]);
+    await tuner.openModel({ kind: "url", base: "/base/model", name: "base", files: names });
+    const bad = { name: "bad.jsonl", bytes: new TextEncoder().encode('{"prompt":"a","completion":"b"}\nno\n') };
+    const toml = '[[suite]]\nname = "held-out"\ndata = "heldout.jsonl"\nmeasure = "exact_match"\nlimit = 5\n';
+    return {
+      early,
+      report: [report.rows, report.sources, report.overlap.held_out_rows],
+      preview: await tuner.previewRows([rows, heldOut], { "max-length": 128 }, 3),
+      one: (await tuner.previewRows([{ ...rows, bytes: rows.bytes.slice(0, rows.bytes.indexOf(10) + 1) }, heldOut], {}, 3)).map((row) => row.title),
+      count: await tuner.countRows([rows, heldOut], { "max-length": 128 }),
+      bad: await tuner.countRows([bad], { "skip-bad-rows": true }),
+      wrong: await told(tuner.countRows([rows], { "max-length": 0 })),
+      suites: await tuner.suites({ toml, files: [heldOut] }),
+      missing: await told(tuner.suites({ toml, files: [] })),
+      left: rows.bytes.length,
+    };
+  }, model);
+  const lines = (name) => readFileSync(join(root, "base/data", name), "utf8").trim().split("\n").length;
+  const [train, heldOut] = [lines("train.jsonl"), lines("heldout.jsonl")];
+  assert.match(told.early, /^NoModel: /);
+  assert.deepEqual(told.report, [
+    train + heldOut,
+    [{ name: "heldout.jsonl", held_out: true, rows: heldOut }, { name: "train.jsonl", held_out: false, rows: train }],
+    heldOut,
+  ]);
+  assert.equal(told.preview.length, 3);
+  assert.match(told.preview[0].title, /^train\.jsonl:1 /);
+  assert.ok(told.preview[0].pieces.some((piece) => piece.learnt));
+  assert.deepEqual(told.one.map((title) => title.split(" ")[0]), ["train.jsonl:1", "heldout.jsonl:1", "heldout.jsonl:2"]);
+  assert.equal(told.count.rows, train + heldOut);
+  assert.equal(told.count.kept, train + heldOut);
+  assert.ok(told.count.targets > 0 && told.count.targets < told.count.tokens && told.count.longest <= 128);
+  assert.deepEqual([told.bad.rows, told.bad.kept, told.bad.bad_rows, told.bad.bad[0].place], [2, 1, 1, "bad.jsonl:2"]);
+  assert.match(told.wrong, /^Config: max-length|^Config: max_length/);
+  assert.deepEqual(told.suites, [{ name: "held-out", items: 5, measures: ["exact_match"], forgetting: false }]);
+  assert.match(told.missing, /heldout\.jsonl/);
+  assert.ok(told.left > 1000); // the page still has its bytes
+  clean();
+  await context.close();
+});

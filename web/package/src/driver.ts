@@ -7,6 +7,7 @@ import type { Files } from "./folder.js";
 import { type Gpu, dispose } from "./gpu.js";
 import { type JobFile, type Status, readInputs, writeStatus } from "./job.js";
 import type { Opened } from "./models.js";
+import { sparse } from "./progress.js";
 
 export type OnEvent = (event: RunEvent) => void;
 
@@ -60,7 +61,7 @@ export class Driver {
   async begin(gpu: Gpu, device: Device, model: Opened, file: JobFile, resume: boolean, onEvent: OnEvent): Promise<void> {
     const { settings, data, evalData, suites } = await readInputs(this.folder, file);
     const job = JSON.stringify({ settings, ...(suites && { suites: suites.toml }), resume });
-    const progress = (what: string, done: number, total: number): void => onEvent({ type: "progress", what, done, total });
+    const progress = sparse((what, done, total) => onEvent({ type: "progress", what, done, total }));
     const run = wasm.Run.begin(device, model.source, job, data, evalData, suites?.files ?? [], this.folder, progress);
     this.#run = await gpu.unlessLost(run);
     const about = JSON.parse(this.#run.about) as RunAbout;
@@ -96,12 +97,13 @@ export class Driver {
       }
       await this.#pause(gpu, onEvent);
     } catch (error) {
-      const why = await told(error);
+      let why = await told(error);
+      // After this not even the device is to be trusted.
+      const lost = why.name === "Gpu" ? await gpu.abandon() : undefined;
+      if (lost !== undefined) why = { name: "Gpu", message: `the GPU was lost: ${lost}` };
       this.status.error = why;
       await this.#become("failed");
       this.#end();
-      // Not even the device is to be trusted.
-      if (why.name === "Gpu") gpu.close();
       onEvent({ type: "failed", error: why, resumable: why.name !== "Diverged" });
     }
   }

@@ -39,10 +39,13 @@ export async function room(): Promise<{ used: number; free: number }> {
   return { used: usage, free: Math.max(0, quota - usage) };
 }
 
-async function storageIsFull(): Promise<TunerError> {
+/** No room for what was to be written. Some browsers say less or more is free than is so. */
+export async function storageIsFull(need?: { what: string; bytes: number }): Promise<TunerError> {
   const { used, free } = await room().catch(() => ({ used: 0, free: 0 }));
-  const why = `the browser's storage for this site is full: ${bytes(used)} used, ${bytes(free)} free`;
-  return new TunerError("Storage", `${why}; delete a run or a kept model, or free space on the disk`);
+  const wanted = need ? `${need.what} needs ${bytes(need.bytes)}; ` : "";
+  const left = free < Math.max(need?.bytes ?? 0, 1 << 24) ? `${bytes(free)} are free` : `the browser counts ${bytes(free)} as free: the disk may be full`;
+  const why = `${wanted}the browser's storage for this site is full: ${bytes(used)} are used, ${left}`;
+  return new TunerError("Storage", `${why}. Delete a run or a kept model, or free space on the disk`);
 }
 
 /** What was thrown, with one of our names wherever it is known what it means. */

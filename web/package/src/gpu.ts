@@ -4,6 +4,9 @@ import * as wasm from "wgpu-sft-wasm";
 import type { DeviceInfo, DeviceMemory } from "./api.js";
 import { TunerError } from "./errors.js";
 
+/** Milliseconds to wait for word of a loss. */
+const PATIENCE = 250;
+
 export class Gpu {
   readonly #kernels: string | undefined;
   readonly #onLost: (why: string) => void;
@@ -54,6 +57,19 @@ export class Gpu {
     const device = this.#device;
     this.#forget();
     if (device) dispose(device);
+  }
+
+  /** Give up a device that failed, and tell why it was lost if it was. */
+  async abandon(): Promise<string | undefined> {
+    const device = this.#device;
+    this.#forget();
+    if (!device) return undefined;
+    // The loss and the error that it brings come in either order.
+    const patience = new Promise<undefined>((resolve) => setTimeout(resolve, PATIENCE));
+    const why = await Promise.race([device.lost(), patience]);
+    dispose(device);
+    if (why !== undefined) this.#onLost(why);
+    return why;
   }
 
   async info(): Promise<DeviceInfo> {

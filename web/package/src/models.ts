@@ -2,7 +2,7 @@
 import type { Reader, Source } from "wgpu-sft-wasm";
 import * as wasm from "wgpu-sft-wasm";
 import type { ModelInfo, ModelInput, PlacedFile, Progress, StoredModel } from "./api.js";
-import { TunerError, bytes, room } from "./errors.js";
+import { TunerError, room, storageIsFull } from "./errors.js";
 import { type Files, readJson, writeJson } from "./folder.js";
 import { fromHub, fromUrl, isOfModel } from "./hub.js";
 import { BlobReader } from "./readers.js";
@@ -134,11 +134,8 @@ export class Models {
     const folder = this.#folder(info.name);
     const total = files.reduce((sum, file) => sum + file.size, 0);
     await this.#files.remove(encodeURIComponent(info.name));
-    const { used, free } = await room();
-    if (free < total) {
-      const why = `${info.name} needs ${bytes(total)} of storage, ${bytes(free)} are free (${bytes(used)} used)`;
-      throw new TunerError("Storage", `${why}; delete a run or a kept model`);
-    }
+    const need = { what: info.name, bytes: total };
+    if ((await room()).free < total) throw await storageIsFull(need);
     try {
       let done = 0;
       for (const file of files) {
@@ -155,6 +152,7 @@ export class Models {
       await writeJson(folder, KEPT, kept);
     } catch (error) {
       await this.#files.remove(encodeURIComponent(info.name));
+      if (error instanceof Error && error.name === "QuotaExceededError") throw await storageIsFull(need);
       throw error;
     }
     const stored = await this.#read({ kind: "stored", name: info.name }, quiet);

@@ -6,6 +6,7 @@ import { type Files, readJson, readText, sizeOf } from "./folder.js";
 import type { Gpu } from "./gpu.js";
 import { type JobFile, type Status, checkName, readJob, readStatus, result, writeJob } from "./job.js";
 import type { Models } from "./models.js";
+import { sparse } from "./progress.js";
 import type { Queue } from "./queue.js";
 
 /** What runs share with everything else. */
@@ -94,14 +95,14 @@ export class Runs {
     try {
       await queue.take(async () => {
         makeRoom();
-        const progress = (what: string, done: number, total: number): void => onEvent({ type: "progress", what, done, total });
+        const progress = sparse((what, done, total) => onEvent({ type: "progress", what, done, total }));
         const model = await models.find(file.model, progress);
         await driver.begin(gpu, await gpu.open(), model, file, resume, onEvent);
         await driver.drive(gpu, onEvent);
       });
     } catch (error) {
       await driver.free();
-      if (error instanceof Error && error.name === "Gpu") gpu.close();
+      if (error instanceof Error && error.name === "Gpu") await gpu.abandon();
       throw error;
     }
   }

@@ -12,6 +12,7 @@ import { type Files, MemoryFolder, OpfsFolder } from "./folder.js";
 import { Gpu } from "./gpu.js";
 import { Keeping } from "./keeping.js";
 import { type LocalInput, Models } from "./models.js";
+import { sparse } from "./progress.js";
 import { Queue } from "./queue.js";
 import { Runs } from "./runs.js";
 
@@ -63,7 +64,7 @@ export class LocalTuner implements Local {
   }
 
   openModel(input: LocalInput, onProgress: Progress = quiet): Promise<ModelInfo> {
-    return this.#models.open(input, onProgress);
+    return this.#models.open(input, sparse(onProgress));
   }
 
   async model(): Promise<ModelInfo | undefined> {
@@ -77,7 +78,7 @@ export class LocalTuner implements Local {
   }
 
   keepModel(onProgress: Progress = quiet): Promise<void> {
-    return this.#models.keep(onProgress);
+    return this.#models.keep(sparse(onProgress));
   }
 
   models(): Promise<StoredModel[]> {
@@ -182,7 +183,7 @@ export class LocalTuner implements Local {
 
   evaluate(which: Which, suites: SuiteFiles, onProgress: Progress = quiet): Promise<SuiteResult[]> {
     const { signal } = this.#evaluations;
-    return this.#queue.take(() => this.#asking.evaluate(which, suites, onProgress, signal), signal);
+    return this.#queue.take(() => this.#asking.evaluate(which, suites, sparse(onProgress), signal), signal);
   }
 
   async stopEvaluating(): Promise<void> {
@@ -210,7 +211,7 @@ export class LocalTuner implements Local {
   }
 
   exportMerged(name: string, dtype?: Dtype, onProgress: Progress = quiet): Promise<Blob> {
-    return this.#keeping.merged(name, dtype, onProgress);
+    return this.#keeping.merged(name, dtype, sparse(onProgress));
   }
 
   exportRun(name: string): Promise<Blob> {
