@@ -197,7 +197,8 @@ export async function previewRows(): Promise<void> {
   const { rows, model, settings, previewLimit } = state;
   if (!rows || !model?.tokenizer) return set({ preview: [], previewError: undefined });
   try {
-    const preview = await tuner().previewRows(rows.train, settings, previewLimit);
+    // Rows that cannot be used are listed by countRows.
+    const preview = await tuner().previewRows(rows.train, { ...settings, "skip-bad-rows": true }, previewLimit);
     if (rows === state.rows && model === state.model) set({ preview, previewError: undefined });
   } catch (error) {
     if (rows === state.rows && model === state.model) set({ preview: [], previewError: whatWentWrong(error) });

@@ -24,7 +24,7 @@ export const bundledSettings: Settings = {
   "adam-beta2": 0.95,
   "batch-size": 8,
   "num-train-epochs": 2,
-  "eval-steps": 72,
+  "eval-steps": 96,
 };
 
 export const TRAIN = "train.jsonl";

@@ -52,35 +52,45 @@ function records(text: string): string[] {
   return found.filter((record) => record.trim());
 }
 
+/** A file's rows, each as a text of its own, and what stands before them all. JSON lines keep their places: an empty one is no row. */
+async function rowsOf(file: RowFile): Promise<{ head: string; rows: string[]; ending: string }> {
+  const text = await textOf(file);
+  const name = file.name.replace(/\.gz$/i, "");
+  if (/\.csv$/i.test(name)) {
+    const [head = "", ...rows] = records(text);
+    return { head, rows, ending: "csv" };
+  }
+  if (!text.trimStart().startsWith("[")) return { head: "", rows: text.split("\n").map((line) => `${line}\n`), ending: "jsonl" };
+  try {
+    return { head: "", rows: (JSON.parse(text) as unknown[]).map((row) => `${JSON.stringify(row)}\n`), ending: "jsonl" };
+  } catch (error) {
+    throw Object.assign(new Error(`${file.name}: ${(error as Error).message}`), { name: "Data" });
+  }
+}
+
 /** Takes a share of every file's rows, evenly from first to last, out of training. */
 export async function holdOut(files: RowFile[], percent: number): Promise<Rows> {
-  const rows: Rows = { train: [], heldOut: [] };
+  const split: Rows = { train: [], heldOut: [] };
   for (const file of files) {
-    const text = await textOf(file);
-    const name = file.name.replace(/\.gz$/i, "");
-    let units: string[];
-    let head = "";
-    let ending = "jsonl";
-    if (/\.(csv|tsv)$/i.test(name)) {
-      [head = "", ...units] = records(text);
-      ending = name.slice(-3);
-    } else if (text.trimStart().startsWith("[")) {
-      try {
-        units = (JSON.parse(text) as unknown[]).map((row) => `${JSON.stringify(row)}\n`);
-      } catch (error) {
-        throw Object.assign(new Error(`${file.name}: ${(error as Error).message}`), { name: "Data" });
-      }
-    } else {
-      units = text.split("\n").filter((line) => line.trim()).map((line) => `${line}\n`);
+    const { head, rows, ending } = await rowsOf(file);
+    let seen = 0;
+    let heldOut = 0;
+    const parts = { train: [] as string[], heldOut: [] as string[] };
+    for (const row of rows) {
+      const isRow = row.trim() !== "";
+      const isOut = isRow && Math.floor(((seen + 1) * percent) / 100) > Math.floor((seen * percent) / 100);
+      if (isRow) seen += 1;
+      if (isOut) heldOut += 1;
+      // What is not in a part leaves an empty line there, so that places are those of the file.
+      parts.train.push(isOut ? (ending === "csv" ? "" : "\n") : row);
+      parts.heldOut.push(isOut ? row : ending === "csv" ? "" : "\n");
     }
-    const isOut = (_: string, i: number) => Math.floor(((i + 1) * percent) / 100) > Math.floor((i * percent) / 100);
-    const out = units.filter(isOut);
-    const stem = name.replace(/\.[^.]+$/, "");
-    const make = (part: string, lines: string[]) => ({ name: `${stem}-${part}.${ending}`, bytes: encode(head + lines.join("")) });
-    rows.train.push(make("train", units.filter((line, i) => !isOut(line, i))));
-    if (out.length) rows.heldOut.push(make("heldout", out));
+    const stem = file.name.replace(/\.gz$/i, "").replace(/\.[^.]+$/, "");
+    const make = (name: string, lines: string[]) => ({ name: `${name}.${ending}`, bytes: encode(head + lines.join("")) });
+    split.train.push(make(stem, parts.train));
+    if (heldOut) split.heldOut.push(make(`${stem}-heldout`, parts.heldOut));
   }
-  return rows;
+  return split;
 }
 
 /** Files that were dropped, those in a folder included, with their paths. */

@@ -4,7 +4,7 @@ import type { RunEvent, RunLog, RunSummary, SuiteFiles } from "../../package/src
 import { openDevice } from "./actions";
 import { bundledSuites } from "./bundled";
 import { announce } from "./dom";
-import { type Live, type Phase, set, state } from "./store";
+import { type Busy, type Live, type Phase, set, state } from "./store";
 import { evaluationSuites } from "./suites";
 import { tuner } from "./tuner";
 import { duration, loss, whatWentWrong } from "./words";
@@ -21,13 +21,15 @@ interface Pace {
 }
 
 let pace: Pace = { seconds: [], tokens: [] };
+/** When the evaluation under way began. */
+let evaluating = 0;
 let ticking = 0;
 let lastTick = 0;
 let lastMemory = 0;
 let wakeLock: { release(): Promise<void> } | undefined;
 
 export function fresh(name: string, phase: Phase): Live {
-  return { name, phase, step: 0, total: 0, epoch: 0, losses: [], heldOut: [], rates: [], samples: [] };
+  return { name, phase, step: 0, total: 0, epoch: 0, losses: [], heldOut: [], samples: [] };
 }
 
 function change(patch: Partial<Live>): void {
@@ -43,7 +45,7 @@ export function isBusy(phase: Phase | undefined): boolean {
 export async function start(): Promise<void> {
   const { rows, settings, runName: name } = state;
   if (!rows || isBusy(state.live?.phase)) return;
-  set({ live: { ...fresh(name, "starting"), busy: { what: "Getting ready", done: 0, total: 0 } }, picked: name, comparison: undefined, compared: undefined });
+  set({ live: { ...fresh(name, "starting"), busy: working("Getting ready") }, picked: name, comparison: undefined, compared: undefined });
   await follow(async () => {
     const suites = await suitesOfRun();
     await tuner().start({ name, settings, data: rows.train, ...(rows.heldOut.length ? { evalData: rows.heldOut } : {}), ...(suites ? { suites } : {}) }, onEvent);
@@ -60,7 +62,7 @@ export async function resume(name: string, withRows = false): Promise<void> {
   } catch (error) {
     return set({ runsError: whatWentWrong(error) });
   }
-  set({ live: { ...live, phase: "starting", error: undefined, note: undefined, busy: { what: "Getting ready", done: 0, total: 0 } }, picked: name });
+  set({ live: { ...live, phase: "starting", error: undefined, note: undefined, busy: working("Getting ready") }, picked: name });
   await follow(async () => {
     const { rows } = state;
     if (!withRows || !rows) return tuner().resume(name, onEvent);
@@ -91,13 +93,13 @@ async function follow(work: () => Promise<void>): Promise<void> {
 }
 
 export async function pause(): Promise<void> {
-  change({ phase: "pausing", busy: { what: "Saving a checkpoint after the step under way", done: 0, total: 0 } });
+  change({ phase: "pausing", busy: working("Saving a checkpoint after the step under way") });
   await tuner().pause().catch(failed);
 }
 
 export async function stop(): Promise<void> {
   const wasPaused = state.live?.phase === "paused";
-  change({ phase: "stopping", busy: { what: "Saving a checkpoint, then freeing the device", done: 0, total: 0 } });
+  change({ phase: "stopping", busy: working("Saving a checkpoint, then freeing the GPU") });
   try {
     await tuner().stop();
     if (wasPaused) change({ phase: "stopped", busy: undefined });
@@ -105,11 +107,6 @@ export async function stop(): Promise<void> {
     failed(error);
   }
   await listRuns();
-}
-
-export async function endEvaluation(): Promise<void> {
-  change({ phase: "pausing", busy: { what: "Ending the evaluation", done: 0, total: 0 } });
-  await tuner().stopEvaluating().catch(failed);
 }
 
 function failed(error: unknown): void {
@@ -165,7 +162,11 @@ function onEvent(event: RunEvent): void {
   switch (event.type) {
     case "progress":
       return change({ busy: { what: event.what, done: event.done, total: event.total } });
-    case "begun":
+    case "begun": {
+      const { about } = event;
+      const evaluates = about.eval_rows > 0 || about.memory.suites > 0;
+      const settings = state.runs.find((run) => run.name === live.name)?.settings ?? state.settings;
+      evaluating = Date.now();
       announce(`Training begins: ${event.about.total_steps} steps.`);
       lastMemory = 0;
       void askMemory();
@@ -173,19 +174,19 @@ function onEvent(event: RunEvent): void {
       // Steps past the checkpoint are done again.
       return change({
         phase: live.phase === "starting" ? "running" : live.phase,
-        note: event.about.warnings?.join(" ") || live.note,
-        about: event.about,
-        total: event.about.total_steps,
-        step: event.about.step,
-        losses: live.losses.filter(([step]) => step <= event.about.step),
-        heldOut: live.heldOut.filter(([step]) => step <= event.about.step),
-        rates: live.rates.slice(0, live.losses.filter(([step]) => step <= event.about.step).length),
-        samples: live.samples.filter(({ step }) => step <= event.about.step),
-        busy: undefined,
+        note: about.warnings.join(" ") || live.note,
+        about,
+        total: about.total_steps,
+        step: about.step,
+        evalSteps: evaluates ? (settings["eval-steps"] ?? about.total_steps) : undefined,
+        losses: live.losses.filter(([step]) => step <= about.step),
+        heldOut: live.heldOut.filter(([step]) => step <= about.step),
+        samples: live.samples.filter(({ step }) => step <= about.step),
+        busy: evaluates && about.step === 0 ? working("Evaluating before the first step") : undefined,
       });
+    }
     case "step": {
       live.losses.push([event.step, event.loss]);
-      live.rates.push(event.learning_rate);
       if (event.seconds !== null) {
         pace.seconds.push(event.seconds);
         pace.tokens.push(event.tokens);
@@ -202,13 +203,13 @@ function onEvent(event: RunEvent): void {
       void askMemory();
       return change({
         phase: live.phase === "starting" ? "running" : live.phase,
-        busy: live.phase === "running" ? undefined : live.busy,
+        busy: isStopping(live.phase) ? live.busy : after(live, event.step, event.total),
         step: event.step,
         total: event.total,
         epoch: event.epoch,
         lastLoss: event.loss,
         tokensPerSecond: known ? mean(pace.tokens) / each : live.tokensPerSecond,
-        secondsLeft: known ? (event.total - event.step) * each : live.secondsLeft,
+        secondsLeft: known ? (event.total - event.step) * each + evaluationsLeft(live, event.step, event.total) * (live.evalSeconds ?? 0) : live.secondsLeft,
       });
     }
     case "evaluation": {
@@ -216,7 +217,8 @@ function onEvent(event: RunEvent): void {
       if (typeof value === "number") live.heldOut.push([event.step, value]);
       const samples = event.samples.map((sample) => ({ ...sample, step: event.step }));
       return change({
-        busy: isStopping(live.phase) ? live.busy : undefined,
+        busy: isStopping(live.phase) ? live.busy : event.step === live.total ? working("Writing the result") : undefined,
+        evalSeconds: (Date.now() - evaluating) / 1000,
         evalLoss: typeof value === "number" ? value : live.evalLoss,
         samples: [...live.samples.filter(({ step }) => step !== event.step), ...samples],
       });
@@ -224,7 +226,7 @@ function onEvent(event: RunEvent): void {
     case "saved":
       return change({ savedStep: event.step, busy: isStopping(live.phase) ? live.busy : undefined });
     case "unsaved":
-      return change({ error: event.error, resumable: true });
+      return change({ error: whatWentWrong(event.error), resumable: true });
     case "paused":
       announce(`Paused after step ${event.step}.`);
       return change({ phase: live.phase === "stopping" ? "stopped" : "paused", busy: undefined, step: event.step });
@@ -233,8 +235,19 @@ function onEvent(event: RunEvent): void {
       set({ comparison: event.comparison ?? undefined, compared: event.comparison ? live.name : undefined });
       return change({ phase: "finished", busy: undefined, best: event.best ?? undefined, comparison: event.comparison ?? undefined, secondsLeft: 0 });
     case "failed":
-      return change({ phase: "failed", busy: undefined, error: event.error, resumable: event.resumable });
+      return change({ phase: "failed", busy: undefined, error: whatWentWrong(event.error), resumable: event.resumable });
   }
+}
+
+const working = (what: string) => ({ what, done: 0, total: 0 });
+
+const evaluationsLeft = ({ evalSteps }: Live, step: number, total: number) => (evalSteps ? Math.ceil(total / evalSteps) - Math.floor((step - 1) / evalSteps) : 0);
+
+/** What comes after a step, if it is no step. */
+function after({ evalSteps }: Live, step: number, total: number): Busy | undefined {
+  evaluating = Date.now();
+  if (evalSteps && (step === total || step % evalSteps === 0)) return working("Evaluating");
+  return step === total ? working("Writing the result") : undefined;
 }
 
 const isStopping = (phase: Phase) => phase === "pausing" || phase === "stopping";
@@ -274,10 +287,7 @@ async function opened(name: string): Promise<Live> {
   const live = fresh(name, run ? PHASES[run.state] : "stopped");
   for (const line of log.metrics) {
     const step = line.step ?? 0;
-    if (typeof line.loss === "number") {
-      live.losses.push([step, line.loss]);
-      live.rates.push(line.learning_rate ?? 0);
-    }
+    if (typeof line.loss === "number") live.losses.push([step, line.loss]);
     if (typeof line.eval_loss === "number") live.heldOut.push([step, line.eval_loss]);
   }
   return {
@@ -288,7 +298,7 @@ async function opened(name: string): Promise<Live> {
     evalLoss: live.heldOut.at(-1)?.[1],
     samples: log.samples,
     comparison: log.comparison,
-    error: run?.error,
+    error: run?.error && whatWentWrong(run.error),
     resumable: run ? run.state !== "finished" : false,
     note: run?.state === "interrupted" ? "This run was interrupted: the tab was closed, or the GPU lost. Resume goes on from its newest checkpoint." : undefined,
   };

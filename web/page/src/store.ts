@@ -1,4 +1,4 @@
-// All state of the page, and who draws it. Drawing happens at most ten times a second, in an animation frame: not while the tab is hidden.
+// All state of the page, and who draws it. Drawing happens at most five times a second, in an animation frame: not while the tab is hidden.
 
 import type {
   CheckCase, Comparison, DeviceInfo, MemoryPlan, ModelInfo, PreviewRow, RowCount, RowFile, RowReport, RunAbout, RunSummary, Sample, Settings,
@@ -39,7 +39,6 @@ export interface Live {
   /** Curves: [step, value]. */
   losses: [number, number][];
   heldOut: [number, number][];
-  rates: number[];
   lastLoss?: number | undefined;
   evalLoss?: number | undefined;
   tokensPerSecond?: number | undefined;
@@ -47,6 +46,10 @@ export interface Live {
   memory?: number | undefined;
   peak?: number | undefined;
   savedStep?: number | undefined;
+  /** Steps between evaluations, where there are any but the last. */
+  evalSteps?: number | undefined;
+  /** What an evaluation took. */
+  evalSeconds?: number | undefined;
   samples: Sample[];
   best?: { step: number; metric: string; value: number } | undefined;
   comparison?: Comparison | undefined;
@@ -143,7 +146,7 @@ interface Watcher {
 }
 
 const watchers: Watcher[] = [];
-const PAUSE_MS = 100;
+const PAUSE_MS = 200;
 let due = false;
 let drawn = -PAUSE_MS;
 

@@ -62,13 +62,13 @@ export const T = {
   resume: "train-resume",
   stop: "train-stop",
   resumeWithRows: "train-resume-with-rows", // for a run from elsewhere, which came without its rows
-  skipEvaluation: "train-stop-evaluating",
   phase: "train-phase", // words; data-phase: idle, starting, running, pausing, paused, stopping, stopped, finished, failed
   trainProgress: "train-progress",
   trainError: "train-error", // data-error: the error's name
   trainNote: "train-note",
   live: "train-live", // data-step, data-total, data-loss, data-eval-loss: unrounded
   chart: "train-chart",
+  chartLog: "train-chart-log", // tick box
   chartTable: "train-table",
   samples: "train-samples", // each sample-row
   runs: "runs", // each run-row with data-run, data-state

@@ -65,10 +65,16 @@ export function change(measure: string, value: number | null | undefined): strin
   return typeof value === "number" && value > 0 ? `+${text}` : text.replace("-", "−");
 }
 
+/** A message as a sentence: a capital first, unless it begins with a name, and a full stop. */
+export function sentence(text: string): string {
+  const begun = /^[a-z]+ /.test(text) ? text[0]!.toUpperCase() + text.slice(1) : text;
+  return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
+}
+
 /** What an error says. */
 export function whatWentWrong(error: unknown): { name: string; message: string } {
-  if (error instanceof Error) return { name: error.name, message: error.message };
+  if (error instanceof Error) return { name: error.name, message: sentence(error.message) };
   const like = error as { name?: unknown; message?: unknown } | null;
-  if (typeof like?.message === "string") return { name: String(like.name ?? "Error"), message: like.message };
-  return { name: "Error", message: String(error) };
+  if (typeof like?.message === "string") return { name: String(like.name ?? "Error"), message: sentence(like.message) };
+  return { name: "Error", message: sentence(String(error)) };
 }

@@ -6,6 +6,7 @@ import { button, byId, fill, h, notice } from "../dom";
 import { listRuns, resume } from "../runs";
 import { set, state, watch } from "../store";
 import { T } from "../testids";
+import { sentence } from "../words";
 
 export function deviceSection(): void {
   const name = byId("device");
@@ -102,7 +103,7 @@ function dead(): HTMLElement | null {
   const box = notice(
     "error",
     "The worker that computes has ended",
-    h("p", {}, `${state.dead.replace(/[.]?$/, ".")} Most often memory ran out. Runs go on from their newest checkpoint.`),
+    h("p", {}, `${sentence(state.dead)} Most often memory ran out. Runs go on from their newest checkpoint.`),
     button("Start it again", T.deviceReopen, () => void again(), "primary"),
   );
   box.dataset.testid = T.workerDead;

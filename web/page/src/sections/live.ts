@@ -2,7 +2,7 @@
 
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { fill, fold, h, table } from "../dom";
+import { fill, fold, h, table, tick } from "../dom";
 import { type Live, state, watch } from "../store";
 import { T } from "../testids";
 import { bytes, count, duration, loss } from "../words";
@@ -15,10 +15,11 @@ const HEIGHT = 260;
 export function liveView(): HTMLElement {
   const tiles = h("div", { class: "tiles", testid: T.live });
   const chart = h("div", { class: "chart", testid: T.chart, role: "img" });
+  const tickLog = h("span", {});
   const tableBox = h("div", {});
   const tableFold = fold("The curves as a table", T.chartTable, tableBox);
   const answers = h("div", { testid: T.samples });
-  const root = h("div", { hidden: true }, tiles, h("figure", {}, chart, h("figcaption", { class: "quiet legend-line" }, h("i", { class: "c0" }), " loss of each step  ", h("i", { class: "c1 dashed" }), " held-out loss")), tableFold, answers);
+  const root = h("div", { hidden: true }, tiles, h("figure", {}, chart, h("figcaption", { class: "quiet legend-line row between" }, h("span", {}, h("i", { class: "c0" }), " loss of each step ", h("i", { class: "c1 dashed" }), " held-out loss"), tickLog)), tableFold, answers);
 
   watch(({ live }) => [live], () => {
     const { live } = state;
@@ -27,13 +28,14 @@ export function liveView(): HTMLElement {
   });
 
   let plot: uPlot | undefined;
+  let logarithmic = false;
   const draw = () => {
     const { live } = state;
     if (!live || root.hidden) return;
     chart.hidden = !live.losses.length && !live.heldOut.length;
     if (chart.hidden) return;
     chart.setAttribute("aria-label", `Loss: ${loss(live.losses[0]?.[1])} at first, now ${loss(live.lastLoss)}. Held-out loss: ${loss(live.heldOut[0]?.[1])} at first, now ${loss(live.evalLoss)}. The table below has the numbers.`);
-    if (!plot) plot = new uPlot(options(chart), curves(live), chart);
+    if (!plot) plot = new uPlot(options(chart, logarithmic), curves(live), chart);
     else plot.setData(curves(live));
   };
   const anew = () => {
@@ -43,6 +45,10 @@ export function liveView(): HTMLElement {
   };
   watch(({ live }) => [live?.name], anew);
   watch(({ live }) => [live?.step, live?.evalLoss, live?.heldOut.length, live?.phase], draw);
+  tickLog.append(tick("Logarithmic", T.chartLog, false, (on) => {
+    logarithmic = on;
+    anew();
+  }));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", anew);
   new ResizeObserver(() => plot && chart.clientWidth && plot.setSize({ width: chart.clientWidth, height: HEIGHT })).observe(chart);
 
@@ -81,10 +87,13 @@ function curves(live: Live): uPlot.AlignedData {
   }
   const heldOut = new Map(live.heldOut);
   const steps = [...new Set([...trained.keys(), ...heldOut.keys()])].sort((a, b) => a - b);
-  return [steps, steps.map((step) => trained.get(step)), steps.map((step) => heldOut.get(step))];
+  return [steps, steps.map((step) => shown(trained.get(step))), steps.map((step) => shown(heldOut.get(step)))];
 }
 
-function options(chart: HTMLElement): uPlot.Options {
+/** A loss of 0 has no logarithm. */
+const shown = (value: number | undefined) => (value === undefined ? undefined : Math.max(value, 1e-6));
+
+function options(chart: HTMLElement, logarithmic: boolean): uPlot.Options {
   const colour = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "13px system-ui, sans-serif" };
   return {
@@ -92,8 +101,8 @@ function options(chart: HTMLElement): uPlot.Options {
     height: HEIGHT,
     legend: { show: false },
     cursor: { drag: { x: true, y: false } },
-    scales: { x: { time: false, range: (_, from, to) => [Math.min(0, from), Math.max(to, state.live?.total ?? 1, 1)] } },
-    axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? count(tick) : "")) }, { ...axis, size: 48 }],
+    scales: { x: { time: false, range: (_, from, to) => [Math.min(0, from), Math.max(to, state.live?.total ?? 1, 1)] }, y: logarithmic ? { distr: 3 } : {} },
+    axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? count(tick) : "")) }, { ...axis, size: 52 }],
     series: [
       {},
       { stroke: colour("--c0"), width: 1.5, spanGaps: true, points: { show: false } },

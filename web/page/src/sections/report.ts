@@ -36,7 +36,7 @@ function drawn(report: RowReport): HTMLElement {
     h("div", { class: "tiles", testid: T.dataCount, "data-tokens": tokens?.tokens, "data-targets": tokens?.targets }, ...tiles.map(([number, what]) => h("div", {}, h("b", {}, number), h("span", {}, what)))),
     unusable
       ? h("div", { class: "notice error", testid: T.dataBad }, h("p", { class: "title" }, `${several(unusable, "row")} cannot be used with this model and these settings`),
-        h("ul", {}, ...tokens!.bad.slice(0, SHOWN_BAD).map(({ place, why }) => h("li", {}, h("code", {}, place), ` ${why}`))),
+        h("ul", {}, ...tokens!.bad.slice(0, SHOWN_BAD).map(({ place, why }) => h("li", {}, h("code", {}, place), ` ${why.replace(/^line \d+: /, "")}`))),
         h("p", {}, "Mend them, or tick “skip_bad_rows” in More settings to leave them out."))
       : null,
     h("div", { testid: T.dataFindings, class: "findings" }, ...report.findings.map(finding)),
@@ -60,7 +60,7 @@ function finding(one: Finding): HTMLElement {
   details.dataset.code = one.code;
   details.dataset.severity = one.severity;
   details.className = `finding ${one.severity}`;
-  fill(details.querySelector("summary")!, h("span", { class: "sign", "aria-hidden": "true" }, SIGNS[one.severity] ?? "i"), h("span", {}, h("span", { class: "unseen" }, `${one.severity}: `), one.title), h("span", { class: "number" }, count(one.count), h("small", {}, ` ${(100 * one.share).toFixed(1)} %`)));
+  fill(details.querySelector("summary")!, h("span", { class: "sign", "aria-hidden": "true" }, SIGNS[one.severity] ?? "i"), h("span", {}, h("span", { class: "unseen" }, `${one.severity}: `), one.title[0]!.toUpperCase() + one.title.slice(1)), h("span", { class: "number" }, count(one.count), h("small", {}, ` ${(100 * one.share).toFixed(1)} %`)));
   return details;
 }
 

@@ -60,9 +60,9 @@ function control(of: Field): HTMLElement {
     watch(({ settings }) => [settings[key]], () => (box.querySelector("input")!.checked = state.settings[key] === true));
     root = h("div", { class: "field" }, box, h("small", {}, help));
   } else if (Array.isArray(kind)) {
-    const list = h("select", { testid, on: { change: () => changeSetting(key, list.value || undefined) } }, h("option", { value: "" }, `default: ${usual}`), ...kind.map((value) => h("option", { value }, value)));
+    const list = h("select", { testid, on: { change: () => changeSetting(key, list.value || undefined) } }, h("option", { value: "" }, `default: ${shortened(usual)}`), ...kind.map((value) => h("option", { value }, value)));
     watch(({ settings }) => [settings[key]], () => (list.value = String(state.settings[key] ?? "")));
-    root = field(name, list, of.help);
+    root = field(name, list, kind.includes(usual) ? of.help : help);
   } else {
     const box = h("input", { type: "text", testid, placeholder: shortened(usual), inputmode: kind === "number" ? "decimal" : "text", autocomplete: "off", spellcheck: "false" });
     const wrong = h("small", { class: "error", hidden: true }, "This is no number.");
@@ -85,9 +85,12 @@ function control(of: Field): HTMLElement {
   return root;
 }
 
-const shortened = (usual: string) => (usual.length > 24 ? usual.split(/[,:;]/)[0]! : usual);
+const shortened = (usual: string) => {
+  const first = usual.split(/[,:;]/)[0]!;
+  return first.length > 20 ? "see below" : first;
+};
 
 function shown(value: Settings[keyof Settings]): string {
-  if (typeof value === "number" && value !== 0 && Math.abs(value) < 1e-2) return value.toExponential().replace("e-", "e-");
+  if (typeof value === "number" && value !== 0 && Math.abs(value) < 1e-2) return value.toExponential();
   return Array.isArray(value) ? value.join(",") : String(value);
 }

@@ -1,7 +1,7 @@
 // Section 3: the run.
 
 import { Progress, button, byId, fill, h, notice, slot, write } from "../dom";
-import { endEvaluation, isBusy, pause, resume, start, stop } from "../runs";
+import { isBusy, pause, resume, start, stop } from "../runs";
 import { type Phase, state, watch } from "../store";
 import { T } from "../testids";
 import { count, duration } from "../words";
@@ -27,7 +27,7 @@ function advice(name: string, resumable: boolean, held: boolean): string {
   const again = held ? goesOn : resumable ? " The run is not lost: Resume goes on from its newest checkpoint." : "";
   switch (name) {
     case "Storage":
-      return "The browser’s storage is full or closed to this page. Delete runs below or kept models, or free space on the disk." + again;
+      return again.trim();
     case "Diverged":
       return "The loss or a gradient is no longer a number. Start again with a lower learning rate, or with warm-up.";
     case "TooLarge":
@@ -58,7 +58,6 @@ export function trainSection(): void {
   const pauseButton = button("Pause", T.pause, () => void pause());
   const resumeButton = button("Resume", T.resume, () => state.live && void resume(state.live.name), "primary");
   const stopButton = button("Stop", T.stop, () => void stop());
-  const skip = button("End this evaluation", T.skipEvaluation, () => void endEvaluation(), "small");
   const phase = h("p", { class: "phase", testid: T.phase, tabindex: -1 });
   const why = h("p", { class: "quiet" });
   const progress = new Progress(T.trainProgress, "Steps done");
@@ -67,7 +66,7 @@ export function trainSection(): void {
   section.append(
     h("p", { class: "lead" }, "A few settings matter; what is here is good for what is chosen above. A run can be held at any step, survives a reload, and goes on exactly where it stood."),
     settingsForm(),
-    h("div", { class: "controls card" }, h("div", { class: "row" }, startButton, pauseButton, resumeButton, stopButton, phase), why, progress.root, skip, note, error),
+    h("div", { class: "controls card" }, h("div", { class: "row" }, startButton, pauseButton, resumeButton, stopButton, phase), why, progress.root, note, error),
     liveView(),
     runList(),
   );
@@ -83,7 +82,6 @@ export function trainSection(): void {
     write(startButton, now === "idle" ? "Start" : "Start a new run");
     startButton.className = now === "stopped" || now === "failed" ? "" : "primary";
     pauseButton.hidden = now !== "running" && now !== "starting";
-    pauseButton.disabled = now === "starting";
     resumeButton.hidden = !(now === "paused" || now === "stopped" || (now === "failed" && state.live?.resumable));
     stopButton.hidden = !(busy || now === "paused");
     stopButton.disabled = now === "pausing" || now === "stopping";
@@ -99,7 +97,6 @@ export function trainSection(): void {
   nav.append(navBar);
   watch(({ live }) => [live], () => {
     const { live } = state;
-    skip.hidden = !(live?.phase === "running" && live.busy?.what.toLowerCase().includes("evaluat"));
     if (!live) {
       nav.hidden = true;
       return progress.hide();
@@ -113,7 +110,7 @@ export function trainSection(): void {
     else progress.show(words, live.busy?.done, live.busy?.total);
     if (!going && !live.total) progress.hide();
     nav.hidden = !going;
-    navBar.style.width = `${live.total ? (100 * live.step) / live.total : 2}%`;
+    navBar.style.transform = `scaleX(${live.total ? live.step / live.total : 0.02})`;
     document.title = going && live.total ? `${Math.floor((100 * live.step) / live.total)} % · wgpu-sft` : "wgpu-sft: tune a language model in this tab";
   });
   watch(({ live }) => [live?.error, live?.resumable, live?.phase], () => {
