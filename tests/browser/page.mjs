@@ -7,7 +7,7 @@ import { before, test } from "node:test";
 import { serve } from "../../scripts/serve.mjs";
 import { fixture } from "./support/fixture.mjs";
 import { launch, lines, native, near, origin, root, scratch, until } from "./support/harness.mjs";
-import { choose, openPage } from "./support/page.mjs";
+import { choose, longestTask, openPage } from "./support/page.mjs";
 
 let model;
 before(async () => {
@@ -33,15 +33,16 @@ test("load, drop rows, train, pause, reload, resume, evaluate, compare, ask, dow
   await until(async () => (await page.id("memory-plan").getAttribute("data-fits").catch(() => "")) === "true", "no memory plan");
   assert.ok((await page.id("preview").locator("[data-learnt]").count()) > 0, "no tokens are shown");
   const name = await page.id("run-name").inputValue();
-  await page.page.evaluate(() => (window.longTasks.length = 0));
-  await page.id("train-start").click();
-  await page.untilStep(5);
+  const longest = await longestTask(page, async () => {
+    await page.id("train-start").click();
+    await page.untilStep(5);
+  });
+  console.log(`the main thread's longest task while it trained: ${longest.toFixed(0)} ms`);
+  assert.ok(longest < 50, `a task of ${longest} ms on the main thread`);
   await page.id("train-pause").click();
   await page.until("paused");
   const paused = await page.live();
   assert.ok(paused.step >= 5 && paused.step < 30, `paused after step ${paused.step}`);
-  const long = await page.page.evaluate(() => window.longTasks);
-  assert.deepEqual(long, [], "tasks of the main thread over 50 ms while it trained");
 
   await page.page.reload();
   await page.ready();
