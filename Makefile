@@ -1,7 +1,7 @@
 # wgpu-sft. `make` lists the targets.
 
 CARGO_TEST = cargo test --release --locked -p wgpu-sft-tests
-MODULE = target/wasm32-unknown-unknown/wasm/wgpu_sft_web.wasm
+MODULE = target/wasm32-unknown-unknown/release/wgpu_sft_web.wasm
 PORT = 8080
 
 # Vulkan manifests of the two software drivers: Mesa's lavapipe and the SwiftShader that comes with Chromium.
@@ -73,7 +73,7 @@ test-swiftshader: ## the kernel cases on SwiftShader's Vulkan driver, as they ru
 	$(call on,$(SWIFTSHADER)) $(CARGO_TEST) -- unchecked
 
 web: web-deps ## build the page and the npm package: target/web/page, target/web/package
-	cargo build --profile wasm --locked -p wgpu-sft-web --target wasm32-unknown-unknown
+	cargo build --release --locked -p wgpu-sft-web --target wasm32-unknown-unknown
 	cargo run --release --locked -p wgpu-sft-bindgen -- $(MODULE) target/web
 	cd web && npm run --silent build
 

@@ -46,7 +46,7 @@ test("screenshots", async () => {
   await page.id("check-filter").fill("rmsnorm");
   await page.id("check-start").click();
   await until(async () => (await page.id("check-summary").getAttribute("data-done").catch(() => "")) === "true", "no check", 120);
-  await page.page.workers()[0].evaluate(() => self.devices.at(-1).destroy());
+  await page.page.workers()[0].evaluate(() => self.devices.forEach((device) => device.destroy()));
   await page.id("device-lost").waitFor();
   await take("lost");
 });
