@@ -68,14 +68,14 @@ export function cancelOpening(): void {
 }
 
 export async function keepModel(): Promise<void> {
-  set({ modelBusy: { what: "Copying", done: 0, total: 0 }, modelError: undefined });
+  set({ keeping: true, modelBusy: { what: "Copying", done: 0, total: 0 }, modelError: undefined });
   try {
     await tuner().keepModel((what, done, total) => set({ modelBusy: { what, done, total } }));
     announce("The model is kept in this browser.");
   } catch (error) {
     set({ modelError: whatWentWrong(error) });
   }
-  set({ modelBusy: undefined });
+  set({ keeping: false, modelBusy: undefined });
   await listModels();
 }
 

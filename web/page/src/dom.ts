@@ -146,6 +146,11 @@ export class Progress {
     else this.bar.removeAttribute("value");
   }
 
+  /** Whether there is a way out now. */
+  cancellable(can: boolean): void {
+    this.out.hidden = !can;
+  }
+
   hide(): void {
     this.root.hidden = true;
   }

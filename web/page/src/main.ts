@@ -11,8 +11,9 @@ import { evaluateSection } from "./sections/evaluate";
 import { keepSection } from "./sections/keep";
 import { modelSection } from "./sections/model";
 import { trainSection, whatIsMissing } from "./sections/train";
-import { state, watch } from "./store";
+import { set, state, watch } from "./store";
 import { T } from "./testids";
+import { findStorage } from "./tuner";
 
 const quick = button("Start tuning", T.quickStart, () => {
   void start();
@@ -52,6 +53,7 @@ const observer = new IntersectionObserver((entries) => {
 for (const id of links.keys()) observer.observe(byId(id));
 
 async function begin(): Promise<void> {
+  set({ forgets: !(await findStorage()) });
   listen();
   // The model's headers and the rows need no GPU.
   await Promise.all([openDevice(), openModel(bundledModel), listRuns().then(showNewest), listModels()]);

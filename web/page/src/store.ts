@@ -69,9 +69,13 @@ export interface Device {
 export interface State {
   device: Device;
   dead?: string | undefined;
+  /** Whether nothing outlives this tab. */
+  forgets: boolean;
   modelSource: "bundled" | "files" | "hub" | "stored";
   model?: ModelInfo | undefined;
   modelBusy?: Busy | undefined;
+  /** Whether the model is being copied, which cannot be called off. */
+  keeping: boolean;
   modelError?: Trouble | undefined;
   models: StoredModel[];
   plan?: MemoryPlan | undefined;
@@ -118,7 +122,9 @@ export interface State {
 
 export const state: State = {
   device: { state: "opening" },
+  forgets: false,
   modelSource: "bundled",
+  keeping: false,
   models: [],
   dataSource: "bundled",
   heldOutSource: "own",
@@ -147,16 +153,16 @@ interface Watcher {
 
 const watchers: Watcher[] = [];
 const PAUSE_MS = 200;
+/** Drawing that takes longer goes on in the next frame, so that keys and clicks come between. */
+const SLICE_MS = 10;
 let due = false;
 let drawn = -PAUSE_MS;
+let next = 0;
 
 /** Changes state; what shows it is drawn soon. Values that change must be new values: they are told apart by identity. */
 export function set(patch: Partial<State>): void {
   Object.assign(state, patch);
-  if (due) return;
-  due = true;
-  const wait = Math.max(0, PAUSE_MS - (performance.now() - drawn));
-  setTimeout(() => requestAnimationFrame(flush), wait);
+  if (!due) later(Math.max(0, PAUSE_MS - (performance.now() - drawn)));
 }
 
 /** Draws now, and whenever one of the picked values changes. */
@@ -166,13 +172,23 @@ export function watch(pick: (state: State) => unknown[], draw: () => void): void
   draw();
 }
 
+function later(wait: number): void {
+  due = true;
+  setTimeout(() => requestAnimationFrame(flush), wait);
+}
+
+// Each watcher once, from where the last slice ended.
 function flush(): void {
   due = false;
   drawn = performance.now();
-  for (const watcher of watchers) {
+  for (let looked = 0; looked < watchers.length; looked++) {
+    const watcher = watchers[next % watchers.length]!;
+    next = (next + 1) % watchers.length;
     const now = watcher.pick(state);
     if (watcher.last?.every((value, i) => value === now[i])) continue;
     watcher.last = now;
     watcher.draw();
+    if (performance.now() - drawn > SLICE_MS) return later(0);
   }
+  next = 0;
 }

@@ -6,6 +6,7 @@ export const T = {
   quickStart: "quick-start", // tunes what is chosen: scrolls to Train and starts
   noWebGpu: "no-webgpu", // a notice, there only without WebGPU
   software: "software-adapter", // a notice, there only where the GPU is the CPU
+  noStorage: "no-storage", // a notice, there only where the browser keeps no files for the page
   deviceLost: "device-lost", // a notice, there only after a loss
   deviceReopen: "device-reopen", // its button: opens the device again, and resumes the run that was under way
   workerDead: "worker-dead", // a notice, there only when the worker has died

@@ -65,16 +65,28 @@ export function change(measure: string, value: number | null | undefined): strin
   return typeof value === "number" && value > 0 ? `+${text}` : text.replace("-", "−");
 }
 
+/** With a capital first. */
+export function capital(text: string): string {
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
+}
+
 /** A message as a sentence: a capital first, unless it begins with a name, and a full stop. */
 export function sentence(text: string): string {
-  const begun = /^[a-z]+ /.test(text) ? text[0]!.toUpperCase() + text.slice(1) : text;
+  const begun = /^[a-z]+ /.test(text) ? capital(text) : text;
   return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
+}
+
+/** A message of the library in this page's terms: sizes as people read them, settings as the form calls them. */
+export function inOurWords(text: string): string {
+  return text
+    .replace(/\b(\d{4,}) bytes, (\d+) are available/g, (_, need: string, have: string) => `${bytes(Number(need))}, ${bytes(Number(have))} are available`)
+    .replace(/(?<![\w-])--([a-z][a-z-]*[a-z])/g, (_, name: string) => name.replaceAll("-", "_"));
 }
 
 /** What an error says. */
 export function whatWentWrong(error: unknown): { name: string; message: string } {
-  if (error instanceof Error) return { name: error.name, message: sentence(error.message) };
+  if (error instanceof Error) return { name: error.name, message: sentence(inOurWords(error.message)) };
   const like = error as { name?: unknown; message?: unknown } | null;
-  if (typeof like?.message === "string") return { name: String(like.name ?? "Error"), message: sentence(like.message) };
+  if (typeof like?.message === "string") return { name: String(like.name ?? "Error"), message: sentence(inOurWords(like.message)) };
   return { name: "Error", message: sentence(String(error)) };
 }

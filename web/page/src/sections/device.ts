@@ -21,8 +21,8 @@ export function deviceSection(): void {
     },
   );
   watch(
-    ({ device, dead }) => [device.state, device.info?.isSoftware, device.runLost, dead],
-    () => fill(trouble, dead(), without(), lost(), software()),
+    ({ device, dead, forgets }) => [device.state, device.info?.isSoftware, device.runLost, dead, forgets],
+    () => fill(trouble, dead(), without(), lost(), software(), forgetful()),
   );
 }
 
@@ -57,9 +57,9 @@ function without(): HTMLElement | null {
   const { state: how, why } = state.device;
   if (state.dead || (how !== "none" && how !== "failed")) return null;
   const browsers: [string, string][] = [
-    ["Chrome, Edge", "Version 113 or later has WebGPU on Windows, macOS and ChromeOS; Android from 121. On Linux, open chrome://flags and enable “Unsafe WebGPU Support” and “Vulkan”."],
-    ["Firefox", "On Windows from version 141, on macOS with Apple silicon from 145. Elsewhere take Firefox Nightly, or set dom.webgpu.enabled in about:config."],
-    ["Safari", "From version 26, on macOS, iOS and iPadOS."],
+    ["Chrome, Edge", "From version 113 on Windows, macOS and ChromeOS, 121 on Android, 144 on Linux with recent Intel graphics. On Linux with other GPUs, open chrome://flags and enable “Unsafe WebGPU Support” and “Vulkan”."],
+    ["Firefox", "From version 141 on Windows, 145 on macOS 26 with Apple silicon. Elsewhere, set dom.webgpu.enabled in about:config to true."],
+    ["Safari", "From version 26 on macOS 26, iOS and iPadOS."],
   ];
   const box = notice(
     "warning",
@@ -88,6 +88,13 @@ function lost(): HTMLElement | null {
     button(runLost ? "Open the GPU and resume" : "Open the GPU again", T.deviceReopen, () => void go(), "primary"),
   );
   box.dataset.testid = T.deviceLost;
+  return box;
+}
+
+function forgetful(): HTMLElement | null {
+  if (!state.forgets) return null;
+  const box = notice("warning", "This browser keeps nothing for this page", h("p", {}, "It gives no storage here; private windows often do not. Everything works, but runs and models are gone when this tab is closed: download what matters."));
+  box.dataset.testid = T.noStorage;
   return box;
 }
 

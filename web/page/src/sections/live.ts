@@ -19,7 +19,7 @@ export function liveView(): HTMLElement {
   const tableBox = h("div", {});
   const tableFold = fold("The curves as a table", T.chartTable, tableBox);
   const answers = h("div", { testid: T.samples });
-  const root = h("div", { hidden: true }, tiles, h("figure", {}, chart, h("figcaption", { class: "quiet legend-line row between" }, h("span", {}, h("i", { class: "c0" }), " loss of each step ", h("i", { class: "c1 dashed" }), " held-out loss"), tickLog)), tableFold, answers);
+  const root = h("div", { hidden: true }, tiles, h("figure", {}, chart, h("figcaption", { class: "quiet legend-line row between" }, h("span", {}, h("i", { class: "c0" }), " training loss ", h("i", { class: "c1 dashed" }), " held-out loss"), tickLog)), tableFold, answers);
 
   watch(({ live }) => [live], () => {
     const { live } = state;

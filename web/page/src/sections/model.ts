@@ -23,7 +23,7 @@ export function modelSection(): void {
       [
         { value: "bundled", label: "Bundled", testid: `${T.modelSource}-bundled` },
         { value: "files", label: "My files", testid: `${T.modelSource}-files` },
-        { value: "hub", label: "From the Hub", testid: `${T.modelSource}-hub` },
+        { value: "hub", label: "Hub", testid: `${T.modelSource}-hub` },
         { value: "stored", label: "Kept here", testid: `${T.modelSource}-stored` },
       ],
       state.modelSource,
@@ -45,8 +45,9 @@ export function modelSection(): void {
     fill(picker, views[state.modelSource]?.());
     picker.hidden = state.modelSource === "bundled";
   });
-  watch(({ modelBusy }) => [modelBusy], () => {
+  watch(({ modelBusy, keeping }) => [modelBusy, keeping], () => {
     const busy = state.modelBusy;
+    progress.cancellable(!state.keeping);
     if (!busy) return progress.hide();
     const words = busy.total > 1000 ? `${busy.what}: ${bytes(busy.done)} of ${bytes(busy.total)}` : busy.what;
     progress.show(words, busy.done, busy.total);

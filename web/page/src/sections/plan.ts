@@ -3,7 +3,7 @@
 import { fill, h, notice } from "../dom";
 import { state, watch } from "../store";
 import { T } from "../testids";
-import { bytes, count } from "../words";
+import { bytes, count, inOurWords, sentence } from "../words";
 
 export function planView(): HTMLElement {
   const root = h("div", {});
@@ -51,9 +51,9 @@ function drawn(): HTMLElement {
     h("p", { class: "quiet" }, `The largest piece bound at once is ${bytes(plan.largest_binding)}; this adapter allows ${bytes(plan.max_binding)}. Nothing has been allocated or downloaded for this. Browsers do not tell how much memory is free.`),
   );
   if (!plan.fits) {
-    card.append(notice("error", "What to change", h("ul", {}, ...plan.advice.map((line) => h("li", {}, line)))));
+    card.append(notice("error", "What to change", h("ul", {}, ...plan.advice.map((line) => h("li", {}, sentence(inOurWords(line)))))));
   } else if (plan.advice.length) {
-    card.append(h("ul", { class: "quiet" }, ...plan.advice.map((line) => h("li", {}, line))));
+    card.append(h("ul", { class: "quiet" }, ...plan.advice.map((line) => h("li", {}, sentence(inOurWords(line))))));
   }
   return card;
 }

@@ -4,7 +4,7 @@ import type { Finding, RowReport } from "../../../package/src/api";
 import { fill, fold, h, table } from "../dom";
 import { state, watch } from "../store";
 import { T } from "../testids";
-import { count, several } from "../words";
+import { capital, count, several } from "../words";
 
 const SHOWN_BAD = 10;
 const SIGNS: Record<string, string> = { error: "✗", warning: "!", note: "i", info: "i" };
@@ -60,7 +60,7 @@ function finding(one: Finding): HTMLElement {
   details.dataset.code = one.code;
   details.dataset.severity = one.severity;
   details.className = `finding ${one.severity}`;
-  fill(details.querySelector("summary")!, h("span", { class: "sign", "aria-hidden": "true" }, SIGNS[one.severity] ?? "i"), h("span", {}, h("span", { class: "unseen" }, `${one.severity}: `), one.title[0]!.toUpperCase() + one.title.slice(1)), h("span", { class: "number" }, count(one.count), h("small", {}, ` ${(100 * one.share).toFixed(1)} %`)));
+  fill(details.querySelector("summary")!, h("span", { class: "sign", "aria-hidden": "true" }, SIGNS[one.severity] ?? "i"), h("span", {}, h("span", { class: "unseen" }, `${one.severity}: `), capital(one.title)), h("span", { class: "number" }, count(one.count), h("small", {}, ` ${(100 * one.share).toFixed(1)} %`)));
   return details;
 }
 

@@ -5,7 +5,7 @@ import { button, field, fill, fold, h, notice, slot } from "../dom";
 import { importRun, isBusy, remove, resume, show } from "../runs";
 import { state, watch } from "../store";
 import { T } from "../testids";
-import { bytes, count, loss, moment, sentence } from "../words";
+import { bytes, count, loss, moment, whatWentWrong } from "../words";
 
 const WORDS: Record<RunSummary["state"], string> = {
   running: "running",
@@ -60,6 +60,6 @@ function row(run: RunSummary): HTMLElement {
   };
   usual();
   return h("li", { testid: "run-row", "data-run": run.name, "data-state": run.state },
-    h("span", {}, h("b", {}, run.name), " ", h("span", { class: `badge ${run.state}` }, WORDS[run.state]), h("small", {}, facts.filter(Boolean).join(" · ")), run.error && h("small", { class: "error" }, sentence(run.error.message))),
+    h("span", {}, h("b", {}, run.name), " ", h("span", { class: `badge ${run.state}` }, WORDS[run.state]), h("small", {}, facts.filter(Boolean).join(" · ")), run.error && h("small", { class: "error" }, whatWentWrong(run.error).message)),
     actions);
 }

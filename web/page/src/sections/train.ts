@@ -4,7 +4,7 @@ import { Progress, button, byId, fill, h, notice, slot, write } from "../dom";
 import { isBusy, pause, resume, start, stop } from "../runs";
 import { type Phase, state, watch } from "../store";
 import { T } from "../testids";
-import { count, duration } from "../words";
+import { capital, count, duration } from "../words";
 import { liveView } from "./live";
 import { runList } from "./runlist";
 import { settingsForm } from "./settings";
@@ -104,7 +104,7 @@ export function trainSection(): void {
     const going = isBusy(live.phase);
     const left = live.secondsLeft && live.phase === "running" ? `, about ${duration(live.secondsLeft)} left` : "";
     const steps = live.total ? `Step ${count(live.step)} of ${count(live.total)}${left}` : "";
-    const busy = live.busy ? `${live.busy.what}${live.busy.total > 1 ? `: ${count(live.busy.done)} of ${count(live.busy.total)}` : ""}` : "";
+    const busy = live.busy ? `${capital(live.busy.what)}${live.busy.total > 1 ? `: ${count(live.busy.done)} of ${count(live.busy.total)}` : ""}` : "";
     const words = [busy, steps].filter(Boolean).join(" · ") || WORDS[live.phase];
     if (live.total) progress.show(words, live.step, live.total);
     else progress.show(words, live.busy?.done, live.busy?.total);
