@@ -122,25 +122,32 @@ export class OpfsFolder implements Files {
     }
   }
 
+  /** What is right below a folder. One that another tab removes meanwhile has nothing. */
+  async #entries(parts: string[]): Promise<FileSystemHandle[]> {
+    const found: FileSystemHandle[] = [];
+    try {
+      for await (const entry of (await this.#handle(parts))?.values() ?? []) found.push(entry);
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+    }
+    return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
   async list(): Promise<string[]> {
-    const found: string[] = [];
-    const walk = async (folder: FileSystemDirectoryHandle, before: string): Promise<void> => {
-      for await (const [name, entry] of folder.entries()) {
-        if (entry.kind === "file") found.push(before + name);
-        else await walk(entry as FileSystemDirectoryHandle, `${before}${name}/`);
+    const walk = async (parts: string[]): Promise<string[]> => {
+      const found: string[] = [];
+      for (const { kind, name } of await this.#entries(parts)) {
+        if (kind === "file") found.push([...parts, name].join("/"));
+        else found.push(...(await walk([...parts, name])));
       }
+      return found;
     };
-    const folder = await this.#handle([]);
-    if (folder) await walk(folder, "");
-    return found.sort();
+    return (await walk([])).sort();
   }
 
   async folders(): Promise<string[]> {
-    const found: string[] = [];
-    for await (const [name, entry] of (await this.#handle([]))?.entries() ?? []) {
-      if (entry.kind === "directory") found.push(name);
-    }
-    return found.sort();
+    const entries = await this.#entries([]);
+    return entries.filter(({ kind }) => kind === "directory").map(({ name }) => name);
   }
 
   async file(path: string): Promise<File | undefined> {
