@@ -73,7 +73,7 @@ pub enum Error {
         /// What differs or is missing.
         why: String,
     },
-    /// Two micro-batches are already in flight: read a metric, then come back.
+    /// Two steps are under way, the metrics of neither have been read: read one, then come back.
     #[error("busy: two steps are in flight")]
     Busy,
 }

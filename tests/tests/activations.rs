@@ -149,7 +149,7 @@ fn recomputation_changes_no_bit() {
             let mut trainer = trainer(model(name, adapter.as_ref()), tokens, Storage::Bf16, recompute);
             assert_eq!(trainer.recomputes(), recompute == Recompute::On);
             let gradients = gradients(&mut trainer, &batch);
-            trainer.submit(&batch).expect("a step");
+            pollster::block_on(trainer.submit(&batch)).expect("a step");
             pollster::block_on(trainer.metrics()).expect("metrics");
             (gradients, state(&trainer))
         });
@@ -179,7 +179,7 @@ fn what_f16_cannot_hold_is_a_step_that_diverged() {
     for (storage, holds) in [(Storage::F32, true), (Storage::Bf16, true), (Storage::F16, false)] {
         let mut trainer = trainer(steep(), tokens, storage, Recompute::Off);
         let before = state(&trainer);
-        trainer.submit(&batch).expect("a step");
+        pollster::block_on(trainer.submit(&batch)).expect("a step");
         match pollster::block_on(trainer.metrics()) {
             Ok(metrics) => assert!(holds && metrics.loss().is_finite(), "{storage:?}"),
             Err(Error::Diverged { step: 1, .. }) => assert!(!holds && state(&trainer) == before, "{storage:?}"),

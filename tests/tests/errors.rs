@@ -196,12 +196,12 @@ fn too_large_says_what_needs_how_much_and_what_to_change() {
 fn busy_when_two_steps_are_in_flight() {
     let mut trainer = trainer(1e-3);
     let step = [batch(&[IGNORE, 4, 5])];
-    trainer.submit(&step).unwrap();
-    trainer.submit(&step).unwrap();
-    assert_eq!(trainer.submit(&step), Err(Error::Busy));
+    pollster::block_on(trainer.submit(&step)).unwrap();
+    pollster::block_on(trainer.submit(&step)).unwrap();
+    assert_eq!(pollster::block_on(trainer.submit(&step)), Err(Error::Busy));
     assert_eq!(trainer.step(), 2, "what was refused was not done");
     assert_eq!(pollster::block_on(trainer.metrics()).unwrap().step, 1);
-    trainer.submit(&step).unwrap();
+    pollster::block_on(trainer.submit(&step)).unwrap();
     for step in [2, 3] {
         assert_eq!(pollster::block_on(trainer.metrics()).unwrap().step, step);
     }
@@ -212,12 +212,15 @@ fn busy_when_two_steps_are_in_flight() {
 #[test]
 fn data_names_the_step_without_a_target() {
     let mut trainer = trainer(1e-3);
-    trainer.submit(&[batch(&[IGNORE, 4])]).unwrap();
-    let error = says(trainer.submit(&[batch(&[3, IGNORE])]), &["step 2 has no target"]);
+    pollster::block_on(trainer.submit(&[batch(&[IGNORE, 4])])).unwrap();
+    let error = says(
+        pollster::block_on(trainer.submit(&[batch(&[3, IGNORE])])),
+        &["step 2 has no target"],
+    );
     assert!(matches!(error, Error::Data { .. }), "{error:?}");
-    let error = says(trainer.submit(&[]), &["step 2 has no target"]);
+    let error = says(pollster::block_on(trainer.submit(&[])), &["step 2 has no target"]);
     assert!(matches!(error, Error::Data { .. }), "{error:?}");
-    says(trainer.submit(&[batch(&[4; 9])]), &["9", "8"]);
+    says(pollster::block_on(trainer.submit(&[batch(&[4; 9])])), &["9", "8"]);
     assert_eq!(trainer.step(), 1);
 }
 
@@ -226,18 +229,18 @@ fn diverged_names_the_step_and_leaves_the_weights_before_it() {
     let step = [batch(&[IGNORE, 4, 5, 6])];
     // The first step's gradient is fine and its update ruins the weights: the second step's loss is not finite.
     let mut trainer = trainer(1e30);
-    trainer.submit(&step).unwrap();
+    pollster::block_on(trainer.submit(&step)).unwrap();
     assert!(pollster::block_on(trainer.metrics()).unwrap().loss().is_finite());
     let before = state(&trainer);
     // Two more are under way before anybody can know.
-    trainer.submit(&step).unwrap();
-    trainer.submit(&step).unwrap();
+    pollster::block_on(trainer.submit(&step)).unwrap();
+    pollster::block_on(trainer.submit(&step)).unwrap();
     for _ in 0..2 {
         let error = says(pollster::block_on(trainer.metrics()), &["step 2: ", "not finite"]);
         assert!(matches!(error, Error::Diverged { step: 2, .. }), "{error:?}");
     }
     assert!(state(&trainer) == before, "a diverged step changed weights or moments");
-    let error = says(trainer.submit(&step), &["step 2: "]);
+    let error = says(pollster::block_on(trainer.submit(&step)), &["step 2: "]);
     assert!(matches!(error, Error::Diverged { step: 2, .. }), "{error:?}");
 }
 
@@ -245,10 +248,13 @@ fn diverged_names_the_step_and_leaves_the_weights_before_it() {
 fn a_refused_step_leaves_no_trace() {
     let (fine, too_long) = (batch(&[IGNORE, 4, 5]), batch(&[4; 9]));
     let mut refused = trainer(1e-3);
-    says(refused.submit(&[fine.clone(), too_long]), &["9", "8"]);
+    says(
+        pollster::block_on(refused.submit(&[fine.clone(), too_long])),
+        &["9", "8"],
+    );
     let mut untouched = trainer(1e-3);
     let [got, want] = [&mut refused, &mut untouched].map(|trainer| {
-        trainer.submit(std::slice::from_ref(&fine)).unwrap();
+        pollster::block_on(trainer.submit(std::slice::from_ref(&fine))).unwrap();
         (pollster::block_on(trainer.metrics()).unwrap(), state(trainer))
     });
     assert_eq!(got.0, want.0);

@@ -125,7 +125,7 @@ fn three_micro_batches_are_one_step() {
         let golden = Golden::new(name);
         let mut trainer = golden.trainer(0.0);
         let batches: Vec<MicroBatch> = (0..3).map(|i| golden.batch(i)).collect();
-        trainer.submit(&batches).expect("a step");
+        pollster::block_on(trainer.submit(&batches)).expect("a step");
         let step = pollster::block_on(trainer.metrics()).expect("metrics");
         let recorded = &golden.json["accumulated_3_microbatches"];
         assert_eq!(step.targets, recorded["targets"].as_u64().expect("a count"));
@@ -157,7 +157,7 @@ fn three_adamw_steps() {
                 let find = |name: &str| Ok(kept.remove(name).expect("handed on"));
                 trainer.restore(i as u64, find).expect("a state");
             }
-            trainer.submit(&[golden.batch(i)]).expect("a step");
+            pollster::block_on(trainer.submit(&[golden.batch(i)])).expect("a step");
             let step = pollster::block_on(trainer.metrics()).expect("metrics");
             let recorded = &golden.json["trajectory"][i];
             close(

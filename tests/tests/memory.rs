@@ -24,7 +24,7 @@ fn recomputation_changes_no_bit() {
                 assert_eq!(trainer.recomputes(), recompute == Recompute::On);
                 let gradients = cuts.map(|cut| gradients(&mut trainer, &batches(&examples, cut)));
                 let steps = cuts.map(|cut| {
-                    trainer.submit(&batches(&examples, cut)).expect("a step");
+                    pollster::block_on(trainer.submit(&batches(&examples, cut))).expect("a step");
                     let metrics = pollster::block_on(trainer.metrics()).expect("metrics");
                     (metrics.loss_sum.to_bits(), metrics.grad_norm.to_bits())
                 });
@@ -196,7 +196,7 @@ fn buffers_are_flat_over_300_steps() {
     let gpu = trainer.model().gpu().clone();
     let mut after = Vec::new();
     for i in 0..300 {
-        trainer.submit(&step).expect("a step");
+        pollster::block_on(trainer.submit(&step)).expect("a step");
         if i > 0 {
             pollster::block_on(trainer.metrics()).expect("metrics");
         }

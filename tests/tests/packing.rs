@@ -208,7 +208,7 @@ fn token_rows_are_those_of_whole_tiles() {
         assert!((tokens..tokens + 128).contains(&rows), "{tokens} tokens in {rows} rows");
     }
     let batches = batches(&examples, &[&[0, 1, 2], &[3, 4]]);
-    trainer.submit(&batches).expect("a step");
+    pollster::block_on(trainer.submit(&batches)).expect("a step");
     let metrics = pollster::block_on(trainer.metrics()).expect("metrics");
     let rows: u64 = batches.iter().map(|batch| trainer.token_rows(batch.tokens.len())).sum();
     assert_eq!(metrics.token_rows, rows);
@@ -355,7 +355,7 @@ fn a_resumed_run_ends_in_the_same_bits() {
         };
         let train = |trainer: &mut Trainer, steps: std::ops::Range<usize>| {
             for i in steps {
-                trainer.submit(&step(i)).expect("a step");
+                pollster::block_on(trainer.submit(&step(i))).expect("a step");
                 let metrics = pollster::block_on(trainer.metrics()).expect("metrics");
                 assert_eq!(metrics.step, i as u64 + 1);
             }

@@ -201,7 +201,7 @@ fn losses_gradients_and_six_adamw_steps() {
                 .unwrap();
         }
         let batch = batches[want["batch"].as_u64().unwrap() as usize].clone();
-        trained.submit(&[batch]).unwrap();
+        pollster::block_on(trained.submit(&[batch])).unwrap();
         let step = pollster::block_on(trained.metrics()).unwrap();
         // A step moves the loss by a third on average, so what two f32 runs differ by grows: 1.5e-5 was seen in the last.
         let allowed = if i == 0 { 2e-5 } else { 1e-4 };

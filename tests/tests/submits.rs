@@ -1,12 +1,15 @@
 //! How work reaches the device: in submits and dispatches of bounded time, at most two micro-batches at once, and whatever the cut
 //! the same bits.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::packing::{MODELS, batches, examples, recomputing_trainer};
 use wgpu_sft::Error;
-use wgpu_sft::gpu::{Family, Gpu, GpuOptions};
-use wgpu_sft::model::Use;
+use wgpu_sft::eval::Evaluator;
+use wgpu_sft::gpu::{Family, Gpu, GpuOptions, Paced};
+use wgpu_sft::model::{Generator, Sampling, Use};
 use wgpu_sft::train::{LoraConfig, Recompute, Trainer};
 use wgpu_sft_tests::{golden_model, state};
 
@@ -44,7 +47,7 @@ fn a_submit_carries_no_more_than_a_quarter_of_a_second_of_work() {
         gpu.set_speed(speed);
         trainer.restore(0, |name| Ok(start[name].clone())).expect("a state");
         let before = (gpu.submitted().submits(), gpu.submitted().dispatches());
-        trainer.submit(&step).expect("a step");
+        pollster::block_on(trainer.submit(&step)).expect("a step");
         let after = (gpu.submitted().submits(), gpu.submitted().dispatches());
         let metrics = pollster::block_on(trainer.metrics()).expect("metrics");
         (after.0 - before.0, after.1 - before.1, metrics, state(&trainer))
@@ -77,7 +80,7 @@ fn a_dispatch_is_cut_for_a_slow_device_and_gives_the_same_bits() {
             let mut trainer = trainer(&gpu, lora);
             // How it is submitted is not what is compared.
             gpu.set_speed(1e18);
-            trainer.submit(&step).expect("a step");
+            pollster::block_on(trainer.submit(&step)).expect("a step");
             let metrics = pollster::block_on(trainer.metrics()).expect("metrics");
             (
                 gpu.submitted().dispatches(),
@@ -96,8 +99,8 @@ fn a_dispatch_is_cut_for_a_slow_device_and_gives_the_same_bits() {
     }
 }
 
-#[test]
-fn on_a_callers_device_two_micro_batches_are_in_flight_and_the_rest_waits() {
+/// A device of the caller's, and this crate on it.
+fn host() -> (wgpu::Device, wgpu::Queue, Gpu) {
     let adapter = pollster::block_on(Gpu::adapters())
         .into_iter()
         .next()
@@ -107,73 +110,170 @@ fn on_a_callers_device_two_micro_batches_are_in_flight_and_the_rest_waits() {
         ..Default::default()
     };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
-    let examples = examples(MODELS[0]);
-    let step = batches(&examples, &[&[0], &[1, 2], &[3], &[4, 5], &[6]]);
-    let mine = Gpu::new(device.clone(), queue.clone(), &tiled());
-    let poll = || {
+    let gpu = Gpu::new(device.clone(), queue.clone(), &tiled());
+    (device, queue, gpu)
+}
+
+/// Await as a host does that polls its device between looks, and count the looks.
+fn hosted<T>(device: &wgpu::Device, future: impl Future<Output = T>) -> (T, u32) {
+    let mut future = pin!(future);
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return (value, looks);
+        }
         device
             .poll(wgpu::PollType::wait_indefinitely())
-            .expect("the device answers")
-    };
-    // `metrics` is polled by hand, as a host would.
-    let metrics = |trainer: &mut Trainer| {
-        poll();
-        pollster::block_on(trainer.metrics()).expect("metrics")
-    };
-    let mut hosted = trainer(&mine, false);
-    // How long it takes to hand a step over, kernels being ready: what the device has to be busy for, and much longer.
-    let start = state_of(&hosted, &device);
-    let begun = Instant::now();
-    while hosted.submit(&step).is_err() {
-        poll();
+            .expect("the device answers");
     }
+}
+
+#[test]
+fn on_a_callers_device_two_micro_batches_are_in_flight_and_the_rest_waits() {
+    let (device, queue, gpu) = host();
+    let examples = examples(MODELS[0]);
+    let step = batches(&examples, &[&[0], &[1, 2], &[3], &[4, 5], &[6]]);
+    let mut trained = trainer(&gpu, false);
+    // How long it takes to hand a step over, kernels being ready: what the device has to be busy for, and much longer.
+    let start = state_of(&trained, &device);
+    let begun = Instant::now();
+    hosted(&device, trained.submit(&step)).0.expect("a step");
     let handed_over = begun.elapsed();
-    metrics(&mut hosted);
-    hosted.restore(0, |name| Ok(start[name].clone())).expect("a state");
-    let mut busy = 0;
+    hosted(&device, trained.metrics()).0.expect("metrics");
+    trained.restore(0, |name| Ok(start[name].clone())).expect("a state");
     let occupied = handed_over * 8 + Duration::from_secs(1);
     occupy(&device, &queue, occupied);
     let begun = Instant::now();
-    while let Err(error) = hosted.submit(&step) {
-        assert_eq!(error, Error::Busy);
-        assert_eq!(hosted.step(), 0, "a step is done when it is submitted as a whole");
-        // Drivers differ in when work ends: on SwiftShader there is no room twice, on lavapipe once or never.
-        let other = hosted.submit(&step[..4]).expect_err("other micro-batches");
-        assert!(other.to_string().contains("begun with other micro-batches"), "{other}");
-        busy += 1;
-        poll();
-        pollster::block_on(hosted.ready()).expect("room");
-    }
-    // Two, two, one. Or the driver lets nothing be submitted while it computes: then it was this that waited.
-    let driver_waited = busy == 0 && begun.elapsed() > occupied / 4;
-    assert!(
-        (1..=2).contains(&busy) || driver_waited,
-        "asked to come back {busy} times"
-    );
-    let got = (metrics(&mut hosted), state_of(&hosted, &device));
+    let (submitted, looks) = hosted(&device, trained.submit(&step));
+    submitted.expect("a step");
+    // Two, two, one: drivers differ in when work ends. Or one lets nothing be submitted while it computes: then it was this that waited.
+    let driver_waited = looks == 1 && begun.elapsed() > occupied / 4;
+    assert!((2..=3).contains(&looks) || driver_waited, "looked {looks} times");
+    let (metrics, _) = hosted(&device, trained.metrics());
+    let got = (metrics.expect("metrics"), state_of(&trained, &device));
 
     let ours = pollster::block_on(Gpu::request(&tiled())).expect("an adapter");
     let mut own = trainer(&ours, false);
-    own.submit(&step).expect("a step");
+    pollster::block_on(own.submit(&step)).expect("a step");
     let want = (pollster::block_on(own.metrics()).expect("metrics"), state(&own));
     assert_eq!(got.0, want.0);
     assert!(got.1 == want.1, "weights or moments differ");
+}
 
-    // A step that is given up leaves no trace.
-    let start = state_of(&hosted, &device);
-    if hosted.submit(&step).is_ok() {
-        metrics(&mut hosted);
+#[test]
+fn paced_work_is_no_more_than_its_budget_and_gives_the_same_bits() {
+    let (device, _, gpu) = host();
+    let examples = examples(MODELS[0]);
+    let step = batches(&examples, &[&[0, 1], &[2], &[3, 4]]);
+    let mut at_once = trainer(&gpu, true);
+    hosted(&device, at_once.submit(&step)).0.expect("a step");
+    let (metrics, _) = hosted(&device, at_once.metrics());
+    let want = (metrics.expect("metrics"), state_of(&at_once, &device));
+
+    let mut trained = trainer(&gpu, true);
+    // A call may submit a hundredth of the step; the update, which is submitted as a whole, is owed for later.
+    gpu.set_speed(want.0.work as f64);
+    let (budget, most) = (Duration::from_millis(10), want.0.work / 100);
+    let mut paced = Paced::new(&gpu, async {
+        trained.submit(&step).await?;
+        trained.metrics().await
+    });
+    let (mut calls, mut before, mut largest) = (0_u64, 0, 0);
+    let metrics = loop {
+        let polled = paced.advance(budget);
+        calls += 1;
+        largest = largest.max(paced.submitted() - before);
+        before = paced.submitted();
+        assert!(
+            before <= most * (calls + 1) + most * 20,
+            "ahead of its budget: {before} after {calls} calls"
+        );
+        if let Poll::Ready(metrics) = polled {
+            break metrics.expect("metrics");
+        }
+        device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .expect("the device answers");
+    };
+    assert!(calls > 60, "done in {calls} calls");
+    assert_eq!(before, want.0.work, "what was submitted is what the step takes");
+    assert_eq!(metrics, want.0);
+    drop(paced);
+    assert!(state_of(&trained, &device) == want.1, "weights or moments differ");
+}
+
+#[test]
+fn what_is_given_up_leaves_no_trace() {
+    let (device, _, gpu) = host();
+    let examples = examples(MODELS[0]);
+    let step = batches(&examples, &[&[0, 1], &[2], &[3, 4]]);
+    let mut trained = trainer(&gpu, false);
+    let start = state_of(&trained, &device);
+    let live = gpu.memory().live();
+    gpu.set_speed(1e9);
+    for calls in [1, 3, 40] {
+        let mut paced = Paced::new(&gpu, trained.submit(&step));
+        for _ in 0..calls {
+            assert!(paced.advance(Duration::from_micros(100)).is_pending());
+            device
+                .poll(wgpu::PollType::wait_indefinitely())
+                .expect("the device answers");
+        }
     }
-    hosted.restore(1, |name| Ok(start[name].clone())).expect("a state");
-    own.restore(1, |name| Ok(start[name].clone())).expect("a state");
-    let one = &step[..1];
-    poll();
-    hosted.submit(one).expect("a step");
-    own.submit(one).expect("a step");
-    assert_eq!(
-        metrics(&mut hosted),
-        pollster::block_on(own.metrics()).expect("metrics")
+    assert_eq!(trained.step(), 0);
+    assert_eq!(gpu.memory().live(), live, "buffers were left behind");
+    assert!(state_of(&trained, &device) == start, "weights or moments differ");
+    let mut fresh = trainer(&gpu, false);
+    let [got, want] = [&mut trained, &mut fresh].map(|trainer| {
+        hosted(&device, trainer.submit(&step)).0.expect("a step");
+        hosted(&device, trainer.metrics()).0.expect("metrics")
+    });
+    assert_eq!(got, want);
+    assert!(
+        state_of(&trained, &device) == state_of(&fresh, &device),
+        "weights or moments differ"
     );
+    // Metrics that nobody waits for any more are no step in flight.
+    for _ in 0..3 {
+        hosted(&device, trained.submit(&step)).0.expect("a step");
+        drop(Paced::new(&gpu, trained.metrics()).advance(Duration::ZERO));
+    }
+}
+
+#[test]
+fn evaluations_and_answers_are_paced_too() {
+    let (device, _, gpu) = host();
+    let examples = examples(MODELS[0]);
+    let model = golden_model(&gpu, MODELS[0], Use::Frozen(None));
+    let (evaluator, _) = hosted(&device, Evaluator::new(&model, 256));
+    let (generator, _) = hosted(&device, Generator::new(&model, 64));
+    let (evaluator, mut generator) = (evaluator.expect("an evaluator"), generator.expect("a generator"));
+    let prompt = &examples[0].ids[..5];
+    let both = async |generator: &mut Generator| {
+        generator.reset();
+        let metrics = evaluator.run(&examples).await?;
+        let answer = generator
+            .generate(prompt, &Sampling::default(), 8, &[], |_| true)
+            .await?;
+        Ok::<_, Error>((metrics, answer))
+    };
+    let (want, _) = hosted(&device, both(&mut generator));
+    gpu.set_speed(1e9);
+    let mut paced = Paced::new(&gpu, both(&mut generator));
+    let mut calls = 0;
+    let got = loop {
+        calls += 1;
+        if let Poll::Ready(got) = paced.advance(Duration::from_millis(20)) {
+            break got;
+        }
+        device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .expect("the device answers");
+    };
+    assert_eq!(got, want);
+    assert_eq!(got.expect("both").1.len(), 8);
+    assert!(calls > 8, "done in {calls} calls");
 }
 
 /// Give a device work for at least `time`, which all that follows has to wait for.

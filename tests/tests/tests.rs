@@ -19,6 +19,7 @@ mod kernels;
 mod measures;
 mod memory;
 mod packing;
+mod pieces;
 mod random;
 mod readme;
 mod report;

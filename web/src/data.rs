@@ -64,7 +64,7 @@ pub struct RowReader {
 /// Where these are from.
 enum With {
     /// Files of their own.
-    Files(Box<Tokenizer>, Option<ChatTemplate>),
+    Files(Box<(Tokenizer, Option<ChatTemplate>)>),
     /// A model.
     Model(Rc<ModelFiles>),
 }
@@ -79,9 +79,9 @@ impl RowReader {
         let template = template.or_else(|| config.chat_template.clone());
         let template = template.map(|source| ChatTemplate::new(&source, &config, now.map(|now| now as i64)));
         let template = template.transpose()?;
-        let tokenizer = Box::new(Tokenizer::from_json(tokenizer, config)?);
+        let tokenizer = Tokenizer::from_json(tokenizer, config)?;
         Ok(Self {
-            with: With::Files(tokenizer, template),
+            with: With::Files(Box::new((tokenizer, template))),
         })
     }
 
@@ -154,7 +154,11 @@ impl RowReader {
         };
         Rows::new(file, name)?.for_each(&settings.reading()?, |place, row| {
             let row = row.and_then(|row| with.prepare(place, row));
-            let mut why = row.as_ref().err().map(ToString::to_string);
+            let mut why = row.as_ref().err().map(|error| match error {
+                // The place is told beside it.
+                Error::Data { why, .. } => why.clone(),
+                other => other.to_string(),
+            });
             sums.rows += 1;
             if let Ok(row) = &row {
                 let tokens = row.example.ids.len();
@@ -213,7 +217,8 @@ impl RowReader {
     /// What rows are tokenised with, and the most tokens that the model knows.
     fn preparation(&self) -> (Preparation<'_>, usize) {
         match &self.with {
-            With::Files(tokenizer, template) => {
+            With::Files(files) => {
+                let (tokenizer, template) = &**files;
                 let with = Preparation {
                     tokenizer: Some(tokenizer),
                     template: template.as_ref(),

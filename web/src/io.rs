@@ -104,7 +104,7 @@ extern "C" {
 }
 
 /// Bytes of a file that are in memory at a time.
-pub const PIECE: u64 = 4 << 20;
+pub const PIECE: u64 = 8 << 20;
 
 impl Reader {
     /// The file's bytes.
@@ -114,7 +114,7 @@ impl Reader {
     pub fn size(&self) -> Result<u64> {
         let size = self.js_size();
         // Every whole number below 2⁵³ is one in f64.
-        match size >= 0.0 && size < 9.0e15 && size.fract() == 0.0 {
+        match (0.0..9.0e15).contains(&size) && size.fract() == 0.0 {
             true => Ok(size as u64),
             false => Err(wgpu_sft::Error::weights(self.name(), format!("a size of {size} bytes")).into()),
         }

@@ -132,7 +132,7 @@ impl Job {
         let how = (self.adapter(), [self.frozen, self.activations]);
         work::tune(&gpu, &self.config, how, self.tokens, &now, work::TUNING).await?;
         let mut trainer = Trainer::new(model, &config, u64::from(steps) + 3, self.tokens).await?;
-        trainer.submit(&batch)?;
+        trainer.submit(&batch).await?;
         trainer.metrics().await?;
         let first_step_seconds = now() - begun;
         let (memory, submitted) = (gpu.memory().clone(), gpu.submitted().clone());
@@ -141,7 +141,7 @@ impl Job {
         if gpu.bounds_submits() {
             // As training does: how much a submit carries follows from how long a step takes, which the first does not tell.
             let begun = now();
-            trainer.submit(&batch)?;
+            trainer.submit(&batch).await?;
             let work = trainer.metrics().await?.work;
             gpu.set_speed(work as f64 / (now() - begun));
         }
@@ -149,10 +149,10 @@ impl Job {
         // As in training, one step is submitted while the one before runs. Drivers differ in what blocks, submitting or
         // waiting: only the whole says how long a step takes.
         let begun = now();
-        trainer.submit(&batch)?;
+        trainer.submit(&batch).await?;
         for step in 0..steps {
             if step + 1 < steps {
-                trainer.submit(&batch)?;
+                trainer.submit(&batch).await?;
             }
             trainer.metrics().await?;
         }

@@ -5,6 +5,7 @@ mod family;
 mod kernel;
 mod memory;
 mod narrow;
+mod pace;
 mod plan;
 mod profile;
 mod read;
@@ -15,6 +16,7 @@ pub use family::Family;
 pub(crate) use kernel::params;
 pub use kernel::{Access, Binding, Kernel, Params, bindings, param_fields};
 pub use memory::{Memory, Submitted};
+pub use pace::Paced;
 pub use plan::{Plan, PlanBuilder};
 pub use profile::Timing;
 pub(crate) use read::{Pending, Staging};
@@ -24,6 +26,7 @@ pub use tensor::{Storage, Tensor};
 use crate::ops::matmul::{Class, Tile};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, atomic::AtomicU64, atomic::AtomicUsize, atomic::Ordering::Relaxed};
 
 /// How to choose and open an adapter.
@@ -76,7 +79,7 @@ struct Inner {
     speed: AtomicU64,
     /// Tiles that were measured to be fastest.
     tiles: Mutex<BTreeMap<Class, Tile>>,
-    /// The first error of our own device that no scope caught.
+    /// The first error of our own device that no scope caught, or why it was lost.
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -187,6 +190,15 @@ impl Gpu {
                 first.get_or_insert_with(|| one_line(&error));
             }
         }));
+        let failure = gpu.inner.failure.clone();
+        gpu.device().set_device_lost_callback(move |reason, message| {
+            if let Ok(mut first) = failure.lock() {
+                first.get_or_insert_with(|| match reason {
+                    wgpu::DeviceLostReason::Destroyed => "the device was destroyed".to_owned(),
+                    wgpu::DeviceLostReason::Unknown => format!("the device was lost: {message}"),
+                });
+            }
+        });
         crate::ops::matmul::prove(&gpu).await?;
         Ok(gpu)
     }
@@ -269,6 +281,11 @@ impl Gpu {
         }
     }
 
+    /// Operations a second that the device is thought to do: what [`Gpu::set_speed`] was told last, at first those of a slow GPU.
+    pub fn speed(&self) -> f64 {
+        f64::from_bits(self.inner.speed.load(Relaxed))
+    }
+
     /// Whether submits are bounded: not natively on CPU adapters, which have no watchdog.
     pub(crate) fn bounds_submits(&self) -> bool {
         !self.family().is_cpu() || self.is_web()
@@ -279,7 +296,7 @@ impl Gpu {
         if !self.bounds_submits() {
             return u64::MAX;
         }
-        (f64::from_bits(self.inner.speed.load(Relaxed)) * SECONDS_PER_SUBMIT) as u64
+        (self.speed() * SECONDS_PER_SUBMIT) as u64
     }
 
     /// Operations that one dispatch of a plan that is now recorded may carry: what GPUs of 40 GFLOP/s do in a quarter of a second,
@@ -384,11 +401,7 @@ impl Scope {
     /// # Errors
     /// [`Error::Gpu`] with what the driver said.
     pub async fn finish(self) -> Result<()> {
-        let doing = self.doing.clone();
-        match self.fits().await? {
-            true => Ok(()),
-            false => Err(Error::gpu(doing, "the device is out of memory")),
-        }
+        self.close().finish().await
     }
 
     /// Whether there was memory for everything.
@@ -396,14 +409,51 @@ impl Scope {
     /// # Errors
     /// [`Error::Gpu`] with what the driver said, where it is about anything else.
     pub(crate) async fn fits(self) -> Result<bool> {
+        self.close().fits().await
+    }
+
+    /// End it now and ask later. Scopes are a stack, so none may be open while other work on the device may begin.
+    pub(crate) fn close(self) -> Closed {
         // Innermost first.
         let (validation, memory, internal) = (self.validation.pop(), self.memory.pop(), self.internal.pop());
-        let (validation, memory, internal) = (validation.await, memory.await, internal.await);
+        Closed {
+            doing: self.doing,
+            validation: Box::pin(validation),
+            memory: Box::pin(memory),
+            internal: Box::pin(internal),
+        }
+    }
+}
+
+/// An error that a scope may have caught.
+type Caught = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
+
+/// A [`Scope`] that has ended, whose errors are not known yet.
+pub(crate) struct Closed {
+    doing: String,
+    validation: Caught,
+    memory: Caught,
+    internal: Caught,
+}
+
+impl Closed {
+    /// As [`Scope::fits`].
+    pub async fn fits(self) -> Result<bool> {
+        let (validation, memory, internal) = (self.validation.await, self.memory.await, self.internal.await);
         // What uses a buffer that could not be made is not valid either.
         match validation.or(internal) {
             _ if memory.is_some() => Ok(false),
             Some(error) => Err(Error::gpu(self.doing, one_line(&error))),
             None => Ok(true),
+        }
+    }
+
+    /// As [`Scope::finish`].
+    pub async fn finish(self) -> Result<()> {
+        let doing = self.doing.clone();
+        match self.fits().await? {
+            true => Ok(()),
+            false => Err(Error::gpu(doing, "the device is out of memory")),
         }
     }
 }

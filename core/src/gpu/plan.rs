@@ -1,9 +1,11 @@
 //! Lists of dispatches, recorded once and replayed.
 
 use super::kernel::Pipeline;
+use super::pace;
 use super::{Access, Counts, Gpu, Grid, Kernel, Of, Params, Rows, Scalars, Storage, Tensor, param_fields};
 use crate::Result;
 use std::borrow::Cow;
+use std::iter::Peekable;
 use std::sync::Arc;
 
 /// Uniform slots lie this many bytes apart, the largest alignment an adapter may ask for.
@@ -309,36 +311,63 @@ impl Plan {
         let (most, mut last) = (self.gpu.work_per_submit(), None);
         let mut commands = self.commands.iter().peekable();
         while commands.peek().is_some() {
-            let mut encoder = self
-                .gpu
-                .device()
-                .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                    label: Some(&self.label),
-                });
-            let mut pass: Option<wgpu::ComputePass<'static>> = None;
-            let (mut submitted, mut dispatches) = (0, 0);
-            while let Some(command) = commands.next_if(|c| submitted == 0 || submitted + c.cost() <= most) {
-                let Command::Dispatch { .. } = command else {
-                    pass = None;
-                    submitted += command.cost();
-                    command.encode_transfer(&mut encoder);
-                    continue;
-                };
-                let workgroups = command.workgroups(counts);
-                if workgroups.contains(&0) {
-                    continue;
-                }
-                let pass =
-                    pass.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
-                command.encode_dispatch(pass, workgroups);
-                submitted += command.cost();
-                dispatches += 1;
-            }
-            drop(pass);
-            last = Some(self.gpu.queue().submit([encoder.finish()]));
-            self.gpu.submitted().add(dispatches);
+            last = Some(self.submit(&mut commands, counts, most));
         }
         last
+    }
+
+    /// [`Plan::run`] for work that may be [`Paced`](super::Paced): a piece goes when its turn comes. The plan must not be run otherwise
+    /// before this has ended.
+    pub async fn run_paced(&self, counts: &Counts, scalars: &Scalars) -> Option<wgpu::SubmissionIndex> {
+        let mut most = pace::turn().await;
+        self.write_counts(counts, scalars);
+        let mut last = None;
+        let mut commands = self.commands.iter().peekable();
+        while commands.peek().is_some() {
+            last = Some(self.submit(&mut commands, counts, most.min(self.gpu.work_per_submit())));
+            if commands.peek().is_some() {
+                most = pace::turn().await;
+            }
+        }
+        last
+    }
+
+    /// Submit the next commands of at most `most` operations, one at least.
+    fn submit<'a>(
+        &self,
+        commands: &mut Peekable<impl Iterator<Item = &'a Command>>,
+        counts: &Counts,
+        most: u64,
+    ) -> wgpu::SubmissionIndex {
+        let mut encoder = self
+            .gpu
+            .device()
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor {
+                label: Some(&self.label),
+            });
+        let mut pass: Option<wgpu::ComputePass<'static>> = None;
+        let (mut submitted, mut dispatches) = (0, 0);
+        while let Some(command) = commands.next_if(|c| submitted == 0 || submitted + c.cost() <= most) {
+            let Command::Dispatch { .. } = command else {
+                pass = None;
+                submitted += command.cost();
+                command.encode_transfer(&mut encoder);
+                continue;
+            };
+            let workgroups = command.workgroups(counts);
+            if workgroups.contains(&0) {
+                continue;
+            }
+            let pass = pass.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
+            command.encode_dispatch(pass, workgroups);
+            submitted += command.cost();
+            dispatches += 1;
+        }
+        drop(pass);
+        let index = self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.submitted().add(dispatches);
+        pace::spend(submitted);
+        index
     }
 
     /// Operations of one run over full buffers, as estimated for [`Gpu::set_speed`].

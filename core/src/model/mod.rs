@@ -23,7 +23,7 @@ pub(crate) use weights::{Flat, ModelSpec, Weight};
 
 use crate::formats::Dtype;
 use crate::formats::peft::AdapterConfig;
-use crate::gpu::{Gpu, Storage, Tensor};
+use crate::gpu::{Closed, Gpu, Storage, Tensor};
 use crate::{Error, Result};
 use linear::Linear;
 use loader::Loader;
@@ -67,7 +67,8 @@ pub struct ModelBuilder {
     gpu: Gpu,
     config: ModelConfig,
     loader: Loader,
-    scope: crate::gpu::Scope,
+    /// What the device says of each piece: its scopes end before the caller goes on.
+    said: Vec<Closed>,
 }
 
 impl ModelBuilder {
@@ -78,11 +79,12 @@ impl ModelBuilder {
     pub fn new(gpu: &Gpu, config: &ModelConfig, keep: Use) -> Result<Self> {
         let specs = ModelSpec::new(config).all().into_iter().cloned().collect();
         let scope = gpu.scope("loading the weights");
+        let loader = Loader::new(gpu, specs, keep)?;
         Ok(Self {
             gpu: gpu.clone(),
             config: config.clone(),
-            loader: Loader::new(gpu, specs, keep)?,
-            scope,
+            loader,
+            said: vec![scope.close()],
         })
     }
 
@@ -107,7 +109,10 @@ impl ModelBuilder {
     /// # Errors
     /// As [`put`](Self::put), and for a piece that does not follow the one before.
     pub fn put_piece(&mut self, name: &str, dtype: Dtype, shape: &[usize], start: usize, bytes: &[u8]) -> Result<bool> {
-        self.loader.put(name, dtype, shape, start, bytes)
+        let scope = self.gpu.scope("loading the weights");
+        let used = self.loader.put(name, dtype, shape, start, bytes)?;
+        self.said.push(scope.close());
+        Ok(used)
     }
 
     /// The model.
@@ -118,7 +123,9 @@ impl ModelBuilder {
         let (weights, flat) = self.loader.finish()?;
         self.gpu.queue().submit([]);
         self.gpu.wait("uploading the weights", None)?;
-        self.scope.finish().await?;
+        for said in self.said {
+            said.finish().await?;
+        }
         // In the order of `ModelSpec::all`.
         let mut weights = weights.into_iter();
         let mut next = || weights.next().expect("a weight for each spec");

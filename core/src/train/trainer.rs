@@ -51,14 +51,6 @@ struct InFlight {
     metrics: StepMetrics,
 }
 
-/// A step of which some micro-batches were submitted, when there was no room for the rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Begun {
-    done: usize,
-    micro_batches: usize,
-    targets: usize,
-}
-
 /// Trains a model: its adapter if it has one, else all its weights.
 pub struct Trainer {
     gpu: Gpu,
@@ -77,10 +69,9 @@ pub struct Trainer {
     staging: Vec<Staging>,
     in_flight: VecDeque<InFlight>,
     window: Window,
-    begun: Option<Begun>,
+    /// Whether gradients may not be zero: a step was given up before all of it was submitted, or [`Trainer::accumulate`] has left some.
+    given_up: bool,
     diverged: Option<u64>,
-    /// Whether [`Trainer::accumulate`] has left gradients behind.
-    accumulated: bool,
 }
 
 impl Trainer {
@@ -166,9 +157,8 @@ impl Trainer {
             staging,
             in_flight: VecDeque::new(),
             window,
-            begun: None,
+            given_up: false,
             diverged: None,
-            accumulated: false,
         })
     }
 
@@ -212,14 +202,14 @@ impl Trainer {
         self.config.learning_rate() * kind.factor(done, self.warmup, self.total_steps)
     }
 
-    /// Submit one optimizer step over these micro-batches. Where this crate may block, returns as soon as no more than two of
-    /// them are left to be done. On a caller's device or in a browser, where there is no room for more, [`Error::Busy`] asks
-    /// to come back with the same micro-batches, once [`Trainer::ready`] says so or whenever one may have ended.
+    /// Submit one optimizer step over these micro-batches, no more than two of which are under way at once: there is room for the
+    /// next when an earlier one is done. Where this crate may block, that is waited for; on a caller's device and in a browser the
+    /// future waits. One that is dropped gives the step up, as if it had never begun.
     ///
     /// # Errors
-    /// [`Error::Busy`] as above, or when the metrics of two steps have not been read; [`Error::Data`] when there is no target
-    /// in the step, a micro-batch does not fit, or the step was begun with others; [`Error::Diverged`] once a step has diverged.
-    pub fn submit(&mut self, batches: &[MicroBatch]) -> Result<()> {
+    /// [`Error::Busy`] when the metrics of two steps have not been read; [`Error::Data`] when there is no target in the step, or a
+    /// micro-batch does not fit; [`Error::Diverged`] once a step has diverged; [`Error::Gpu`] when the device fails.
+    pub async fn submit(&mut self, batches: &[MicroBatch]) -> Result<()> {
         if let Some(step) = self.diverged {
             return Err(diverged(step));
         }
@@ -227,52 +217,45 @@ impl Trainer {
         if targets == 0 {
             return Err(Error::data(format!("step {} has no target", self.step + 1)));
         }
-        if self.staging.is_empty() {
+        if self.in_flight.len() >= IN_FLIGHT {
             return Err(Error::Busy);
         }
-        let mut begun = Begun {
-            done: 0,
-            micro_batches: batches.len(),
-            targets,
+        self.begin_gradients();
+        let (scalars, learning_rate) = (self.scalars(targets), self.learning_rate(self.step));
+        for batch in batches {
+            self.window.room().await?;
+            self.run_micro_batch(batch, &scalars).await?;
+        }
+        // Half an update would be no model's weights: it is submitted as a whole, and owed where work is paced.
+        self.update.run(&Counts::default(), &scalars);
+        self.given_up = false;
+        self.step += 1;
+        let metrics = StepMetrics {
+            step: self.step,
+            loss_sum: 0.0,
+            correct: 0.0,
+            targets: targets as u64,
+            tokens: batches.iter().map(|b| b.tokens.len() as u64).sum(),
+            token_rows: batches.iter().map(|b| self.token_rows(b.tokens.len())).sum(),
+            grad_norm: 0.0,
+            learning_rate,
+            work: self.micro.work() * batches.len() as u64 + self.update.work(),
         };
-        if let Some(before) = self.begun.take() {
-            begun.done = before.done;
-            if begun != before {
-                self.begun = Some(before);
-                let why = format!("step {} was begun with other micro-batches", self.step + 1);
-                return Err(Error::data(why));
-            }
-        }
-        if std::mem::take(&mut self.accumulated) {
-            self.clear_gradients();
-        }
-        match self.encode(batches, &mut begun) {
-            Ok(metrics) => {
-                let staging = self.staging.pop().expect("there is one");
-                let pending = self.gpu.read_start(&self.metrics, 0, METRICS * 4, staging);
-                self.clear_sums();
-                self.in_flight.push_back(InFlight { pending, metrics });
-                Ok(())
-            }
-            Err(Error::Busy) => {
-                self.begun = Some(begun);
-                Err(Error::Busy)
-            }
-            Err(error) => {
-                // The micro-batches before the refused one have added to them.
-                self.clear_gradients();
-                self.clear_sums();
-                Err(error)
-            }
-        }
+        // One is gone when a caller gave up waiting for its metrics.
+        let lost = || self.gpu.staging(METRICS * 4);
+        let staging = self.staging.pop().unwrap_or_else(lost);
+        let pending = self.gpu.read_start(&self.metrics, 0, METRICS * 4, staging);
+        self.clear_sums();
+        self.in_flight.push_back(InFlight { pending, metrics });
+        Ok(())
     }
 
-    /// Wait until there is room for another micro-batch. A caller's device must be polled meanwhile.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] when the device fails.
-    pub async fn ready(&mut self) -> Result<()> {
-        self.window.room().await
+    /// Gradients and sums start from zero: an update leaves them so, what was given up or only accumulated does not.
+    fn begin_gradients(&mut self) {
+        if std::mem::replace(&mut self.given_up, true) {
+            self.clear_gradients();
+            self.clear_sums();
+        }
     }
 
     /// What the next step's kernels are told.
@@ -298,32 +281,9 @@ impl Trainer {
         }
     }
 
-    fn encode(&mut self, batches: &[MicroBatch], begun: &mut Begun) -> Result<StepMetrics> {
-        let (scalars, learning_rate) = (self.scalars(begun.targets), self.learning_rate(self.step));
-        let step = self.step + 1;
-        for batch in &batches[begun.done..] {
-            self.window.make_room()?;
-            self.run_micro_batch(batch, &scalars)?;
-            begun.done += 1;
-        }
-        self.update.run(&Counts::default(), &scalars);
-        self.step = step;
-        Ok(StepMetrics {
-            step,
-            loss_sum: 0.0,
-            correct: 0.0,
-            targets: begun.targets as u64,
-            tokens: batches.iter().map(|b| b.tokens.len() as u64).sum(),
-            token_rows: batches.iter().map(|b| self.token_rows(b.tokens.len())).sum(),
-            grad_norm: 0.0,
-            learning_rate,
-            work: self.micro.work() * batches.len() as u64 + self.update.work(),
-        })
-    }
-
-    fn run_micro_batch(&mut self, batch: &MicroBatch, scalars: &Scalars) -> Result<()> {
+    async fn run_micro_batch(&mut self, batch: &MicroBatch, scalars: &Scalars) -> Result<()> {
         let counts = self.pass.upload(batch)?;
-        let submission = self.micro.run(&counts, scalars);
+        let submission = self.micro.run_paced(&counts, scalars).await;
         self.window.push(self.step + 1, submission);
         Ok(())
     }
@@ -423,10 +383,8 @@ impl Trainer {
         if targets == 0 {
             return Err(Error::data("there is no target"));
         }
-        self.accumulated = true;
-        self.begun = None;
-        self.clear_gradients();
-        self.clear_sums();
+        self.given_up = true;
+        self.begin_gradients();
         let scalars = Scalars {
             seed_low: self.config.seed as u32,
             seed_high: (self.config.seed >> 32) as u32,
@@ -436,7 +394,7 @@ impl Trainer {
         };
         for batch in batches {
             self.window.room().await?;
-            self.run_micro_batch(batch, &scalars)?;
+            self.run_micro_batch(batch, &scalars).await?;
         }
         let sums = self.gpu.read(&self.metrics.slice(0, 2)).await?;
         self.clear_sums();
@@ -496,7 +454,7 @@ impl Trainer {
         // A run that diverged may go on from an earlier state.
         self.gpu.write(&self.metrics, &[0; 4 * METRICS as usize]);
         self.diverged = None;
-        if self.begun.take().is_some() {
+        if std::mem::take(&mut self.given_up) {
             self.clear_gradients();
             self.clear_sums();
         }

@@ -30,41 +30,25 @@ impl Window {
         }
     }
 
-    /// Let no more than one be left, by waiting where this crate may block.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] where it may not, [`Error::Gpu`] when the device fails.
-    pub fn make_room(&mut self) -> Result<()> {
-        self.tickets.retain_mut(|(_, ticket)| match ticket {
-            // Gone without a word: the device was lost, which whoever reads next is told.
-            Ticket::Called(done) => matches!(done.try_recv(), Ok(None)),
-            Ticket::Submission(_) => true,
-        });
-        while self.tickets.len() >= MOST {
-            match self.tickets.pop_front() {
-                Some((_, Ticket::Submission(index))) => self.gpu.wait("waiting for a micro-batch", Some(index))?,
-                Some(called) => {
-                    self.tickets.push_front(called);
-                    return Err(Error::Busy);
-                }
-                None => break,
-            }
-        }
-        Ok(())
-    }
-
-    /// Wait until there is room.
+    /// Wait until no more than one is left. Natively that blocks; on a caller's device and in a browser the future waits.
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
     pub async fn room(&mut self) -> Result<()> {
-        while let Err(error) = self.make_room() {
-            match (error, self.tickets.pop_front()) {
-                (Error::Busy, Some((_, Ticket::Called(done)))) => done
-                    .await
-                    .map_err(|_| Error::gpu("waiting for a micro-batch", "the device was lost"))?,
-                (error, _) => return Err(error),
+        let doing = "waiting for a micro-batch";
+        self.tickets.retain_mut(|(_, ticket)| match ticket {
+            Ticket::Called(done) => matches!(done.try_recv(), Ok(None)),
+            Ticket::Submission(_) => true,
+        });
+        while self.tickets.len() >= MOST {
+            match self.tickets.front_mut() {
+                Some((_, Ticket::Called(done))) => {
+                    done.await.map_err(|_| Error::gpu(doing, "the device was lost"))?;
+                }
+                Some((_, Ticket::Submission(index))) => self.gpu.wait(doing, Some(index.clone()))?,
+                None => break,
             }
+            self.tickets.pop_front();
         }
         Ok(())
     }

@@ -39,7 +39,7 @@ pub fn run(job: &mut Job) -> Result<Outcome> {
     // The first is slower than the rest: drivers finish their work on shaders then.
     for _ in 0..2 {
         let begun = Instant::now();
-        trainer.submit(&batches)?;
+        block_on(trainer.submit(&batches))?;
         block_on(trainer.metrics())?;
         time = begun.elapsed();
     }

@@ -99,7 +99,7 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, evaluations: &mut Evaluations, 
             && (finished == submitted || !(job.course.saves_after(submitted) || evaluations.are_due(job, submitted)))
         {
             let batches = job.course.batches(&job.rows.examples, submitted)?;
-            trainer.submit(&batches)?;
+            block_on(trainer.submit(&batches))?;
             submitted += 1;
         }
         if finished < submitted {

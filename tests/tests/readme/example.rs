@@ -38,7 +38,7 @@ async fn tune(folder: &str, rows: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
     let (mut order, steps) = settings.order(rows.examples.len())?;
     let mut trainer = Trainer::new(model, &settings, steps, 512).await?;
     for step in 0..steps {
-        trainer.submit(&micro_batches(&rows.examples, order.step(step), 512)?)?;
+        trainer.submit(&micro_batches(&rows.examples, order.step(step), 512)?).await?;
         let metrics = trainer.metrics().await?;
         println!("step {}: loss {:.4}", metrics.step, metrics.loss());
     }

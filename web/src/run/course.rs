@@ -1,7 +1,6 @@
 //! The steps of a run, between them evaluations and checkpoints: the same decisions as natively, one at a time.
 
 use serde_json::{Value, json};
-use wgpu_sft::Error;
 use wgpu_sft::train::StepMetrics;
 
 use super::{Active, event, seconds};
@@ -68,12 +67,7 @@ impl Active {
                 || !(self.course.saves_after(self.submitted) || self.evaluates_after(self.submitted)))
         {
             let batches = self.course.batches(&self.rows.examples, self.submitted)?;
-            loop {
-                match self.trainer.submit(&batches) {
-                    Err(Error::Busy) => self.trainer.ready().await?,
-                    submitted => break submitted?,
-                }
-            }
+            self.trainer.submit(&batches).await?;
             self.submitted += 1;
         }
         Ok(())

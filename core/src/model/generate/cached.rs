@@ -200,7 +200,7 @@ impl Cached {
 
     /// Read stretches of sequences, each in another slot and after what of its sequence was read, which have been
     /// [checked](Self::check) and are no more tokens than a pass has; [`New::Next`] ones have one token each.
-    pub fn read(&self, new: New, stretches: &[Stretch]) {
+    pub async fn read(&self, new: New, stretches: &[Stretch<'_>]) {
         let (mut tokens, mut positions, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         let (mut rows, mut wanted) = (Vec::new(), Vec::new());
         for stretch in stretches {
@@ -238,7 +238,7 @@ impl Cached {
                 &fits.expect("no more stretches than slots").1
             }
         };
-        plan.run(&counts, &Scalars::default());
+        plan.run_paced(&counts, &Scalars::default()).await;
     }
 
     /// The token after each wanted stretch of the last pass, each being draw `draws[i].1` of sequence `draws[i].0`.

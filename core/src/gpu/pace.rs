@@ -1,0 +1,116 @@
+//! Work that is handed to a device a little at a time, between the frames of whoever owns the device.
+
+use super::Gpu;
+use futures_channel::oneshot;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// Calls of [`Paced::advance`] whose work may be under way.
+const UNDER_WAY: usize = 2;
+
+thread_local! {
+    /// Operations that the work which this thread is at may still submit; nothing bounds work outside of [`Paced`].
+    static LEFT: Cell<Option<i64>> = const { Cell::new(None) };
+}
+
+/// Wait for the turn to submit more; gives the operations that may be submitted.
+pub(super) async fn turn() -> u64 {
+    poll_fn(|_| match LEFT.get() {
+        None => Poll::Ready(u64::MAX),
+        // Whoever paces the work polls again without being woken.
+        Some(..=0) => Poll::Pending,
+        Some(left) => Poll::Ready(left as u64),
+    })
+    .await
+}
+
+/// So much was submitted. What exceeds the budget is owed.
+pub(super) fn spend(work: u64) {
+    let work = i64::try_from(work).unwrap_or(i64::MAX);
+    LEFT.set(LEFT.get().map(|left| left.saturating_sub(work)));
+}
+
+/// Work on a caller's device in small portions: training, evaluating, answering, anything of this crate that is awaited.
+///
+/// A program that draws frames makes one of a future, and once a frame calls [`advance`](Self::advance), then polls its device as it does
+/// anyway. Nothing here blocks. Dropping it gives the work up: what was submitted ends, nothing more is.
+///
+/// ```no_run
+/// # use wgpu_sft::{Result, data::MicroBatch, gpu::{Gpu, Paced}, train::Trainer};
+/// # use std::{task::Poll, time::Duration};
+/// # fn example(gpu: &Gpu, trainer: &mut Trainer, batches: &[MicroBatch]) -> Result<()> {
+/// let mut step = Paced::new(gpu, async {
+///     trainer.submit(batches).await?;
+///     trainer.metrics().await
+/// });
+/// loop {
+///     // Draw a frame, submit it, poll the device.
+///     if let Poll::Ready(metrics) = step.advance(Duration::from_millis(4)) {
+///         println!("loss {}", metrics?.loss());
+///         break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Paced<'a, T> {
+    gpu: Gpu,
+    work: Pin<Box<dyn Future<Output = T> + 'a>>,
+    left: i64,
+    submitted: u64,
+    /// Told when what a call has submitted is done, oldest first.
+    under_way: VecDeque<oneshot::Receiver<()>>,
+}
+
+impl<'a, T> Paced<'a, T> {
+    /// Begin work on this device; none is done yet.
+    pub fn new(gpu: &Gpu, work: impl Future<Output = T> + 'a) -> Self {
+        Self {
+            gpu: gpu.clone(),
+            work: Box::pin(work),
+            left: 0,
+            submitted: 0,
+            under_way: VecDeque::new(),
+        }
+    }
+
+    /// Go on: submit at most about as much as takes the device `budget`, by [`Gpu::speed`], and return at once; with the result once there is
+    /// one. The largest single dispatch may exceed a budget: later calls make up for it. While the work of two calls is under way, as
+    /// when the device is slower than thought, a call submits nothing.
+    ///
+    /// # Panics
+    /// When the result was given before.
+    pub fn advance(&mut self, budget: Duration) -> Poll<T> {
+        // Gone without a word: the device was lost, which the work itself is told.
+        self.under_way.retain_mut(|done| matches!(done.try_recv(), Ok(None)));
+        let more = match self.under_way.len() < UNDER_WAY {
+            true => (budget.as_secs_f64() * self.gpu.speed()) as i64,
+            false => 0,
+        };
+        // What was not used up is not saved up: a call submits no more than one budget.
+        let given = self.left.saturating_add(more).min(more);
+        let before = LEFT.replace(Some(given));
+        let polled = self.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        self.left = LEFT.replace(before).unwrap_or(0);
+        let spent = given.saturating_sub(self.left);
+        if spent > 0 {
+            self.submitted += spent as u64;
+            let (sender, done) = oneshot::channel();
+            self.gpu.queue().on_submitted_work_done(move || {
+                // The receiver is gone when the work was given up.
+                let _ = sender.send(());
+            });
+            self.under_way.push_back(done);
+        }
+        polled
+    }
+
+    /// Operations submitted so far, as [`Plan::work`](super::Plan::work) estimates them.
+    pub fn submitted(&self) -> u64 {
+        self.submitted
+    }
+}
