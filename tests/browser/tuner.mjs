@@ -50,7 +50,7 @@ async function openTuner({ context, allow, run } = {}) {
 // What the steps of an undisturbed run with these settings lose: the first test notes it.
 let losses;
 
-test("a run is begun, paused, asked, gone on with and stopped; it ends as one that nothing disturbed", async () => {
+test("a run is begun, paused, asked, stopped, carried elsewhere and gone on with; it ends as one that nothing disturbed", async () => {
   const { page, clean, context } = await openTuner();
   const whole = await page.evaluate(async () => {
     const told = await self.train("start", "whole");
@@ -82,8 +82,13 @@ test("a run is begun, paused, asked, gone on with and stopped; it ends as one th
     await self.tuner.stop();
     seen.push(await self.state("held"));
     const freed = (await self.tuner.memory()).live;
-    await self.train("resume", "held");
-    return { seen, losses: self.losses(), state: await self.state("held"), memory, freed, answers, texts, log: await self.tuner.runLog("held") };
+    // It leaves as a .zip, and comes back as a run from elsewhere: its settings are known, its rows are not.
+    const zip = await self.tuner.exportRun("held");
+    await self.tuner.importRun([new File([zip], "held.zip")], "again");
+    const refused = await self.train("resume", "again");
+    await self.train("resume", "again", undefined, { data: self.job.data });
+    const [state, log] = [await self.state("again"), await self.tuner.runLog("again")];
+    return { seen, losses: self.losses(), state, memory, freed, answers, texts, refused, log };
   });
   assert.equal(held.seen[0].type, "paused");
   assert.equal(held.seen[1], "paused");
@@ -92,6 +97,7 @@ test("a run is begun, paused, asked, gone on with and stopped; it ends as one th
   assert.equal(held.texts.at(-1), held.answers[0]);
   assert.deepEqual(held.seen.slice(2), ["paused", "stopped"]);
   assert.equal(held.freed, 0);
+  assert.match(held.refused, /^Input: again came without its rows/);
   assert.equal(held.state, "finished");
   assert.deepEqual(held.losses, losses, "the same steps, to the last bit");
   assert.deepEqual(held.log.metrics.map(({ step }) => step), [1, 2, 3, 4, 5, 6, 7, 8]);

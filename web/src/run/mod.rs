@@ -95,10 +95,10 @@ impl Run {
     pub async fn save(&self) -> Result<String> {
         let mut active = self.take()?;
         let saved = active.pause().await;
-        let events: Vec<Value> = active.told.drain(..).collect();
+        // Where it failed they are told by what comes next.
+        let events = saved.map(|()| active.told.drain(..).collect());
         self.put_back(active);
-        saved?;
-        Ok(Value::Array(events).to_string())
+        Ok(Value::Array(events?).to_string())
     }
 
     /// Let the evaluation under way end early. It is made again when the run goes on.
