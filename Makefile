@@ -2,6 +2,7 @@
 
 CARGO_TEST = cargo test --release --locked -p wgpu-sft-tests
 MODULE = target/wasm32-unknown-unknown/release/wgpu_sft_web.wasm
+PORT = 8080
 
 # Vulkan manifests of the two software drivers: Mesa's lavapipe and the SwiftShader that comes with Chromium.
 LAVAPIPE = $(firstword $(wildcard /usr/share/vulkan/icd.d/lvp_icd*.json /etc/vulkan/icd.d/lvp_icd*.json))
@@ -14,7 +15,12 @@ on = $(or $(and $(1),VK_DRIVER_FILES=$(1) VK_ICD_FILENAMES=$(1)),$(error its Vul
 # $(call some,FILTER) fails if no test has that name: a run of nothing must not look like success.
 some = $(CARGO_TEST) -- --list $(1) | grep -q ': test$$' || { echo 'no test is named $(1)'; exit 1; }
 
-.PHONY: help deps build demo demo-smollm2 base-model test test-deps lint test-native test-swiftshader web test-browser bench-browser test-smollm2 fmt clean-cache
+# npm's own record of what it has installed is newer than the lock file.
+NPM = web/node_modules/.package-lock.json
+NPM_TESTS = tests/browser/node_modules/.package-lock.json
+
+.PHONY: help deps build demo demo-smollm2 base-model test test-deps lint test-native test-swiftshader web-deps web serve test-browser \
+	bench-browser smollm2-browser test-smollm2 fmt clean-cache
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,12 +49,15 @@ test: ## every check but the real model's; installs what it needs
 		echo "== $$stage: $$(( $$(date +%s) - start )) s"; \
 	done
 
-test-deps: deps ## install what the tests need
+test-deps: deps web-deps $(NPM_TESTS) ## install what the tests need
 	@scripts/deps.sh test
-	@$(MAKE) --no-print-directory tests/browser/node_modules/.package-lock.json
 
-tests/browser/node_modules/.package-lock.json: tests/browser/package-lock.json
-	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
+web-deps: deps ## install what building the page needs besides
+	@scripts/deps.sh web
+	@$(MAKE) --no-print-directory $(NPM)
+
+$(NPM) $(NPM_TESTS): %/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 lint: ## rustfmt and clippy, natively and for wasm
@@ -63,15 +72,22 @@ test-swiftshader: ## the kernel cases on SwiftShader's Vulkan driver, as they ru
 	@$(call some,unchecked)
 	$(call on,$(SWIFTSHADER)) $(CARGO_TEST) -- unchecked
 
-web: ## build the browser's module: target/web/
+web: web-deps ## build the page and the npm package: target/web/page, target/web/package
 	cargo build --release --locked -p wgpu-sft-web --target wasm32-unknown-unknown
 	cargo run --release --locked -p wgpu-sft-bindgen -- $(MODULE) target/web
+	cd web && npm run --silent build
 
-test-browser: web ## rows and the kernel cases in headless Chromium
-	node tests/browser/run.mjs
+serve: web ## build the page and serve it on this machine: http://127.0.0.1:8080/
+	@node scripts/serve.mjs target/web/page $(PORT)
 
-bench-browser: build web ## training steps on SwiftShader, in headless Chromium and natively
-	$(call on,$(SWIFTSHADER)) node tests/browser/run.mjs --bench
+test-browser: build web $(NPM_TESTS) ## the page and the npm package by clicking, training against native runs, and the kernel cases, in headless Chromium
+	$(call on,$(SWIFTSHADER)) node tests/browser/run.mjs
+
+bench-browser: build web $(NPM_TESTS) ## training in headless Chromium: a step against the native one, 1,000 steps, the demo
+	$(call on,$(SWIFTSHADER)) node tests/browser/bench.mjs
+
+smollm2-browser: web $(NPM_TESTS) ## LoRA steps of SmolLM2-135M in headless Chromium (downloads 93 MB once)
+	model=$$(scripts/fetch-smollm2.sh) && node tests/browser/smollm2.mjs "$$model"
 
 test-smollm2: ## the real model against its reference numbers (downloads 93 MB once)
 	@$(call some,smollm2::)

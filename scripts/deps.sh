@@ -1,5 +1,6 @@
 #!/bin/sh
-# deps.sh build: what building and running on this machine needs. deps.sh test: what the tests need besides.
+# deps.sh build: what building and running on this machine needs. deps.sh web: what building the page needs besides. deps.sh test: what
+# the tests need besides these.
 # Installs missing Debian packages (with sudo unless root) and Rust components; does nothing, offline, when all is there.
 set -eu
 
@@ -49,6 +50,16 @@ rust() {
     fi
 }
 
+# What bundles the page says which versions of Node it runs on; some systems' own packages are older.
+node_version() {
+    node -e '
+        const [major, minor] = process.versions.node.split(".").map(Number);
+        process.exit(major > 22 || (major === 22 && minor >= 12) || (major === 20 && minor >= 19) ? 0 : 1);
+    ' && return
+    say "Node $(node --version) is too old: install 20.19 or newer (https://nodejs.org), then try again"
+    exit 1
+}
+
 case ${1-} in
     build)
         rust
@@ -59,20 +70,23 @@ case ${1-} in
         have python3 || command_from unzip unzip
         install_packages
         ;;
+    web)
+        rust
+        command_from node nodejs
+        command_from npm npm
+        install_packages
+        node_version
+        if have rustup; then rustup target add wasm32-unknown-unknown; fi
+        ;;
     test)
         rust
         if [ "$(uname)" = Linux ]; then vulkan lavapipe; fi
         have chromium || have chromium-browser || have google-chrome || need chromium
-        command_from node nodejs
-        command_from npm npm
         install_packages
-        if have rustup; then
-            rustup component add rustfmt clippy
-            rustup target add wasm32-unknown-unknown
-        fi
+        if have rustup; then rustup component add rustfmt clippy; fi
         ;;
     *)
-        echo "usage: deps.sh build|test" >&2
+        echo "usage: deps.sh build|web|test" >&2
         exit 2
         ;;
 esac

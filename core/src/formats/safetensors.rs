@@ -66,8 +66,17 @@ const HEADER: &str = "safetensors header";
 /// Bytes that a file's header takes with the length in front of it, told by the file's first eight bytes.
 ///
 /// # Errors
-/// [`Error::Weights`] where the header would be longer than the file, or than any real one.
+/// [`Error::Weights`] where the header would be longer than the file, or than any real one; [`Error::TooLarge`] for a file whose bytes
+/// this machine cannot number, as 4 GiB in a browser: the `safetensors` crate's offsets are of type `usize`.
 pub fn header_bytes(start: FileStart) -> Result<u64> {
+    if usize::try_from(start.file_bytes).is_err() {
+        return Err(Error::TooLarge {
+            what: "a safetensors file".to_owned(),
+            need: start.file_bytes,
+            have: usize::MAX as u64,
+            hint: "take the model in smaller shards, or a smaller model".to_owned(),
+        });
+    }
     header_end(start).map_err(|e| Error::weights(HEADER, e.to_string()))
 }
 

@@ -1,0 +1,269 @@
+// The page by clicking, as a visitor would.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { before, test } from "node:test";
+import { serve } from "../../scripts/serve.mjs";
+import { fixture } from "./support/fixture.mjs";
+import { launch, lines, native, near, origin, root, scratch, until } from "./support/harness.mjs";
+import { choose, longestTask, openPage } from "./support/page.mjs";
+
+let model;
+before(async () => {
+  model = await fixture();
+});
+
+const held = (text) => JSON.parse(text).loss;
+
+// What a download holds: a folder in a .zip.
+async function unzipped(download, folder) {
+  const zip = join(scratch, `${folder}.zip`);
+  await download.saveAs(zip);
+  await mkdir(join(scratch, folder), { recursive: true });
+  execFileSync("python3", ["-m", "zipfile", "-e", zip, join(scratch, folder)]);
+  const [only, ...more] = await readdir(join(scratch, folder));
+  assert.deepEqual(more, [], "more than one folder");
+  return join(scratch, folder, only);
+}
+
+test("load, drop rows, train, pause, reload, resume, evaluate, compare, ask, download", async () => {
+  const page = await openPage();
+  await choose(page, model, { keep: true });
+  await until(async () => (await page.id("memory-plan").getAttribute("data-fits").catch(() => "")) === "true", "no memory plan");
+  assert.ok((await page.id("preview").locator("[data-learnt]").count()) > 0, "no tokens are shown");
+  const name = await page.id("run-name").inputValue();
+  const longest = await longestTask(page, async () => {
+    await page.id("train-start").click();
+    await page.untilStep(5);
+    await page.id("train-pause").click();
+    await page.until("paused");
+  });
+  console.log(`the main thread's longest task while it trained: ${longest.toFixed(0)} ms`);
+  assert.ok(longest < 50, `a task of ${longest} ms on the main thread`);
+  const paused = await page.live();
+  assert.ok(paused.step >= 5 && paused.step < 30, `paused after step ${paused.step}`);
+
+  await page.page.reload();
+  await page.ready();
+  await until(async () => (await page.row(name).count()) === 1, "the run is not listed");
+  await page.row(name).getByTestId("run-resume").click();
+  await page.until("finished");
+  const { step, evalLoss } = await page.live();
+  assert.equal(step, 30);
+  assert.ok(evalLoss > 0, "no held-out loss");
+
+  await page.pick("eval-source-made");
+  await page.id("eval-limit").fill("12");
+  await page.id("eval-limit").blur();
+  await page.id("eval-max-new-tokens").fill("8");
+  await page.id("eval-max-new-tokens").blur();
+  await page.id("eval-start").click();
+  const rows = page.page.getByTestId("comparison-row");
+  await until(async () => (await rows.count()) > 0, "nothing was compared", 180);
+  assert.ok(Number.isFinite(Number(await rows.first().getAttribute("data-tuned"))));
+  await page.id("ask-prompt").fill("Where does Hodo live?");
+  await page.id("ask-max-new-tokens").fill("8");
+  await page.id("ask").click();
+  for (const which of ["ask-base", "ask-tuned"]) {
+    await until(async () => (await page.id(which).innerText()).trim() !== "", `${which}: no answer`, 120);
+  }
+
+  // What was downloaded, in other hands.
+  const adapter = await unzipped(await page.download("keep-adapter"), "adapter");
+  const evaluate = ["eval", "--model", model.model, "--data", model.heldOut, "--json", "--kernels", "register"];
+  near(held(await native(...evaluate, "--adapter", adapter)), evalLoss, 1e-4, "held-out loss of the adapter at the command line");
+  assert.ok(Math.abs(held(await native(...evaluate)) - evalLoss) > 0.01 * evalLoss, "the adapter changes nothing, so nothing is compared");
+  await page.id("keep-dtype").selectOption("f32");
+  const merged = await unzipped(await page.download("keep-merged"), "merged");
+  const whole = ["eval", "--model", merged, "--data", model.heldOut, "--json", "--kernels", "register"];
+  near(held(await native(...whole)), evalLoss, 1e-4, "held-out loss of the merged model at the command line");
+  const folder = await unzipped(await page.download("keep-folder"), "folder");
+  const log = lines(await readFile(join(folder, "metrics.jsonl"), "utf8"));
+  assert.equal(log.filter(({ loss }) => loss !== undefined).length, 30);
+  const report = await page.download("keep-report");
+  assert.match(await readFile(await report.path(), "utf8"), /<html/i);
+  assert.deepEqual(page.requests.filter((url) => !url.startsWith(origin) && !/^(blob|data):/.test(url)), [], "other sites");
+  page.clean();
+  await page.page.close();
+});
+
+test("a tab that was closed in mid-run: the run is there, and goes on", async () => {
+  const first = await openPage();
+  await choose(first, model, { keep: true, settings: { "save-steps": 5, "max-steps": 40 } });
+  const name = await first.id("run-name").inputValue();
+  await first.id("train-start").click();
+  await first.untilStep(12);
+  await first.page.close();
+  const second = await openPage({ context: first.context });
+  await second.ready();
+  await until(async () => (await second.row(name).getAttribute("data-state").catch(() => "")) === "interrupted", "it is not called interrupted");
+  await second.row(name).getByTestId("run-resume").click();
+  await second.until("finished");
+  assert.equal((await second.live()).step, 40);
+  // Steps past the checkpoint were done again, not twice.
+  const folder = await unzipped(await second.download("keep-folder"), "closed");
+  const log = lines(await readFile(join(folder, "metrics.jsonl"), "utf8")).filter(({ loss }) => loss !== undefined);
+  assert.deepEqual(log.map(({ step }) => step), Array.from({ length: 40 }, (_, n) => n + 1));
+  second.clean();
+  await second.page.close();
+});
+
+test("a lost device: said so, and the run goes on with a new one", async () => {
+  const page = await openPage();
+  await choose(page, model, { keep: true, settings: { "save-steps": 5, "max-steps": 40 } });
+  await page.id("train-start").click();
+  await page.untilStep(8);
+  const [worker] = page.page.workers();
+  await worker.evaluate(() => self.devices.forEach((device) => device.destroy()));
+  await page.id("device-lost").waitFor({ timeout: 60_000 });
+  await page.until("failed");
+  await page.id("device-reopen").click();
+  await page.until("finished");
+  assert.equal((await page.live()).step, 40);
+  await page.page.close();
+});
+
+test("a full disk: said so, and the run goes on where there is room again", async () => {
+  const page = await openPage();
+  await choose(page, model, { keep: true, settings: { "save-steps": 4, "max-steps": 24 } });
+  const cdp = await page.context.newCDPSession(page.page);
+  const used = await page.page.evaluate(async () => (await navigator.storage.estimate()).usage);
+  await cdp.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: used + 60_000 });
+  await page.id("train-start").click();
+  await page.until("paused", "failed", "stopped");
+  await until(async () => /storage|room|quota/i.test(await page.id("train-error").innerText()), "no word of the storage", 20);
+  await cdp.send("Storage.overrideQuotaForOrigin", { origin });
+  await page.id("train-resume").click();
+  await page.until("finished");
+  assert.equal((await page.live()).step, 24);
+  page.clean();
+  await page.page.close();
+});
+
+test("wrong files and models that do not fit are refused in words", async () => {
+  const page = await openPage();
+  await page.ready();
+  await page.pick("model-source-files");
+  const given = async (files, wanted) => {
+    await page.id("model-files").setInputFiles(files);
+    await until(async () => wanted.test(await page.id("model-error").innerText()), `no error like ${wanted}`, 20);
+  };
+  const file = (name, text) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(text) });
+  await given([file("notes.txt", "hello")], /config\.json|gguf/i);
+  await given([file("model.gguf", "GGUF and then nothing")], /gguf/i);
+  const config = await readFile(join(model.model, "config.json"), "utf8");
+  const weights = await readFile(join(model.model, "model.safetensors"));
+  await given([file("config.json", "{"), { ...file("model.safetensors", ""), buffer: weights }], /config\.json/i);
+  await given([file("config.json", config), { ...file("model.safetensors", ""), buffer: weights.subarray(0, 5000) }], /safetensors/i);
+
+  await page.pick("data-source-files");
+  await page.id("data-files").setInputFiles([file("rows.jsonl", '{"messages": [\n')]);
+  await until(async () => {
+    const [error, findings] = await Promise.all(["data-error", "data-findings"].map((id) => page.id(id).innerText().catch(() => "")));
+    return /rows\.jsonl|JSON/i.test(error + findings);
+  }, "broken rows were taken");
+
+  // Eight billion parameters: headers of 16 GB, of which a sparse file holds nothing.
+  const big = JSON.parse(config);
+  Object.assign(big, { hidden_size: 4096, intermediate_size: 14336, num_hidden_layers: 32, num_attention_heads: 32, num_key_value_heads: 8, head_dim: 128, vocab_size: 128256 });
+  const paths = await sparse(join(scratch, "big"), big);
+  await page.id("model-files").setInputFiles([...paths, ...model.paths.filter((path) => /token/.test(path))]);
+  await until(async () => {
+    const [info, error] = await Promise.all(["model-info", "model-error"].map((name) => page.id(name).innerText()));
+    assert.ok(!error || /safetensors: /.test(error), error); // the error before may still be there
+    return info.includes("7.50 B");
+  }, "the large model did not open");
+  await page.pick("data-source-bundled");
+  await until(async () => (await page.id("memory-plan").getAttribute("data-fits").catch(() => "")) === "false" || (await page.id("memory-plan-error").count()) > 0, "it is said to fit");
+  page.clean();
+  await page.page.close();
+});
+
+// A model's config.json and model.safetensors, whose numbers are all holes.
+async function sparse(folder, config) {
+  const { open } = await import("node:fs/promises");
+  await mkdir(folder, { recursive: true });
+  const { hidden_size: c, intermediate_size: f, num_key_value_heads: k, head_dim: s, vocab_size: v } = config;
+  const shapes = { "model.embed_tokens.weight": [v, c], "model.norm.weight": [c] };
+  for (let n = 0; n < config.num_hidden_layers; n += 1) {
+    const layer = {
+      "self_attn.q_proj": [c, c],
+      "self_attn.k_proj": [k * s, c],
+      "self_attn.v_proj": [k * s, c],
+      "self_attn.o_proj": [c, c],
+      "mlp.gate_proj": [f, c],
+      "mlp.up_proj": [f, c],
+      "mlp.down_proj": [c, f],
+      input_layernorm: [c],
+      post_attention_layernorm: [c],
+    };
+    for (const [name, shape] of Object.entries(layer)) shapes[`model.layers.${n}.${name}.weight`] = shape;
+  }
+  let end = 0;
+  const tensors = Object.entries(shapes).map(([name, shape]) => {
+    const start = end;
+    end += 2 * shape.reduce((product, n) => product * n, 1);
+    return [name, { dtype: "BF16", shape, data_offsets: [start, end] }];
+  });
+  let header = JSON.stringify(Object.fromEntries(tensors));
+  header += " ".repeat((8 - (header.length % 8)) % 8);
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64LE(BigInt(header.length));
+  const paths = ["config.json", "model.safetensors"].map((name) => join(folder, name));
+  await writeFile(paths[0], JSON.stringify(config));
+  const file = await open(paths[1], "w");
+  await file.write(Buffer.concat([size, Buffer.from(header)]));
+  await file.truncate(8 + header.length + end);
+  await file.close();
+  return paths;
+}
+
+test("without WebGPU the page says so, and rows can be looked at", async () => {
+  const browser = await launch({ webgpu: false });
+  const page = await openPage({ context: await browser.newContext() });
+  await page.id("no-webgpu").waitFor({ timeout: 60_000 });
+  await until(async () => Number(await page.id("data-summary").getAttribute("data-rows").catch(() => 0)) > 1000, "rows were not checked");
+  await until(async () => (await page.id("preview").locator("[data-learnt]").count()) > 0, "no tokens are shown");
+  assert.ok(await page.id("train-start").isDisabled());
+  page.clean();
+  await browser.close();
+});
+
+test("a software adapter is said to be one", async () => {
+  const page = await openPage();
+  await page.ready();
+  await page.id("software-adapter").waitFor();
+  page.clean();
+  await page.page.close();
+});
+
+test("once loaded it works without a network, and first paint took under a second", async () => {
+  const own = await serve({ "/": join(root, "target/web/page") });
+  const page = await openPage({ url: `${own.origin}/`, allow: [/ERR_CONNECTION_REFUSED/] });
+  await page.ready();
+  const paint = await page.page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0].startTime);
+  console.log(`first contentful paint after ${paint.toFixed(0)} ms`);
+  assert.ok(paint < 1000, `${paint} ms`);
+  await page.page.evaluate(() => navigator.serviceWorker.ready.then(() => true));
+  await own.close();
+  await page.page.reload();
+  await page.ready();
+  await page.id("model-name").waitFor();
+  await until(async () => (await page.id("preview").locator("[data-learnt]").count()) > 0, "no tokens are shown");
+  page.clean();
+  await page.page.close();
+});
+
+test("a kernel can be checked on the page", async () => {
+  const page = await openPage();
+  await page.ready();
+  await page.id("check-filter").fill("rmsnorm");
+  await page.id("check-start").click();
+  const summary = page.id("check-summary");
+  await until(async () => (await summary.getAttribute("data-done").catch(() => "")) === "true", "the check did not end", 120);
+  assert.ok(Number(await summary.getAttribute("data-passed")) > 0);
+  assert.equal(await summary.getAttribute("data-failed"), "0");
+  page.clean();
+  await page.page.close();
+});
