@@ -5,7 +5,7 @@ import { run } from "node:test";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
-const ALL = ["size", "rows", "training", "package", "tuner", "page", "kernels"];
+const ALL = ["size", "rows", "training", "parts", "package", "tuner", "page", "kernels"];
 const MINUTES = 25;
 
 const { values, positionals } = parseArgs({ options: { name: { type: "string" } }, allowPositionals: true });

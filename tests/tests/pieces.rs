@@ -163,7 +163,11 @@ fn concatenated(file: &[u8], all: &Tensors, most: u64) {
             let bytes = &file[piece.start as usize..piece.end as usize];
             if pieces.len() > 1 {
                 let rows = (piece.end - piece.start) / row;
-                assert!(rows % 2 == 0 || i + 1 == pieces.len(), "{}: {rows} rows", entry.name);
+                assert!(
+                    rows.is_multiple_of(2) || i + 1 == pieces.len(),
+                    "{}: {rows} rows",
+                    entry.name
+                );
                 assert!(bytes.len() as u64 <= most.max(2 * row), "{}", entry.name);
                 entry.dtype.decode(bytes, &mut numbers).unwrap();
             } else {
