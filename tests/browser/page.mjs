@@ -141,7 +141,7 @@ test("a full disk: said so, and the run goes on where there is room again", asyn
   await page.page.close();
 });
 
-test("wrong files and models that do not fit are refused in words", async () => {
+test("wrong files and files too large are refused in words, and the memory of a large model is told", async () => {
   const page = await openPage();
   await page.ready();
   await page.pick("model-source-files");
@@ -171,8 +171,8 @@ test("wrong files and models that do not fit are refused in words", async () => 
   await given([...(await sparse(join(scratch, "whole"), big, 1)), ...tokenizer], /shards/);
   await page.id("model-files").setInputFiles([...(await sparse(join(scratch, "sharded"), big, 5)), ...tokenizer]);
   await until(async () => (await page.id("model-info").innerText()).includes("7.11 B"), "the large model did not open", 30);
-  await page.pick("data-source-bundled");
-  await until(async () => (await page.id("memory-plan").getAttribute("data-fits").catch(() => "")) === "false" || (await page.id("memory-plan-error").count()) > 0, "it is said to fit");
+  // Browsers do not tell how much memory is free: the page tells what it would take, before it takes any.
+  await until(async () => Number(await page.id("memory-plan").getAttribute("data-total").catch(() => 0)) > 14e9, "its memory is not told");
   page.clean();
   await page.page.close();
 });
