@@ -160,7 +160,7 @@ test("wrong files and files too large are refused in words, and the memory of a 
   await page.pick("data-source-files");
   await page.id("data-files").setInputFiles([file("rows.jsonl", '{"messages": [\n')]);
   await until(async () => {
-    const [error, findings] = await Promise.all(["data-error", "data-findings"].map((id) => page.id(id).innerText().catch(() => "")));
+    const [error, findings] = await Promise.all(["data-error", "data-findings"].map((id) => page.id(id).innerText({ timeout: 500 }).catch(() => "")));
     return /rows\.jsonl|JSON/i.test(error + findings);
   }, "broken rows were taken");
 
@@ -172,7 +172,7 @@ test("wrong files and files too large are refused in words, and the memory of a 
   await page.id("model-files").setInputFiles([...(await sparse(join(scratch, "sharded"), big, 5)), ...tokenizer]);
   await until(async () => (await page.id("model-info").innerText()).includes("7.11 B"), "the large model did not open", 30);
   // Browsers do not tell how much memory is free: the page tells what it would take, before it takes any.
-  await until(async () => Number(await page.id("memory-plan").getAttribute("data-total").catch(() => 0)) > 14e9, "its memory is not told");
+  await until(async () => Number(await page.id("memory-plan").getAttribute("data-total", { timeout: 500 }).catch(() => 0)) > 14e9, "its memory is not told");
   page.clean();
   await page.page.close();
 });
