@@ -173,6 +173,7 @@ test("wrong files and files too large are refused in words, and the memory of a 
   await until(async () => (await page.id("model-info").innerText()).includes("7.11 B"), "the large model did not open", 30);
   // Browsers do not tell how much memory is free: the page tells what it would take, before it takes any.
   await until(async () => Number(await page.id("memory-plan").getAttribute("data-total", { timeout: 500 }).catch(() => 0)) > 14e9, "its memory is not told");
+  assert.equal(await page.id("memory-plan").getAttribute("data-fits"), "maybe");
   page.clean();
   await page.page.close();
 });

@@ -163,7 +163,7 @@ function control(of: Field): HTMLElement {
 
 const shortened = (usual: string) => {
   const first = usual.split(/[,:;]/)[0]!;
-  return first.length > 20 ? "see below" : first;
+  return first.length > 20 ? "" : first;
 };
 
 function shown(value: Settings[keyof Settings]): string {
