@@ -27,7 +27,7 @@ let evaluating = 0;
 let ticking = 0;
 let lastTick = 0;
 let lastMemory = 0;
-let wakeLock: { release(): Promise<void> } | undefined;
+let wakeLock: WakeLockSentinel | undefined;
 
 function change(patch: Partial<Live>): void {
   if (state.live) set({ live: { ...state.live, ...patch } });
@@ -131,15 +131,21 @@ function begin(): void {
   pace = { seconds: [], tokens: [] };
   lastTick = Date.now();
   ticking = setInterval(tick, TICK_MS) as unknown as number;
-  const locks = (navigator as { wakeLock?: { request(kind: "screen"): Promise<typeof wakeLock> } }).wakeLock;
-  void locks?.request("screen").then(
-    (lock) => (wakeLock = lock),
-    () => undefined,
-  );
+  void stayAwake();
+}
+
+/** Keeps the screen on while a run goes on. Browsers take this back when the tab is hidden. */
+async function stayAwake(): Promise<void> {
+  if (document.hidden || !("wakeLock" in navigator)) return;
+  const lock = await navigator.wakeLock.request("screen").catch(() => undefined);
+  // The run may have ended meanwhile, or another request come first.
+  if (!ticking || (wakeLock && !wakeLock.released)) await lock?.release().catch(() => undefined);
+  else wakeLock = lock;
 }
 
 function end(): void {
   clearInterval(ticking);
+  ticking = 0;
   void wakeLock?.release().catch(() => undefined);
   wakeLock = undefined;
 }
@@ -160,7 +166,7 @@ document.addEventListener("visibilitychange", () => {
     change({
       note: "While this tab is in the background the browser may slow it down or put it to sleep. Nothing is lost: training goes on as soon as it may.",
     });
-  }
+  } else void stayAwake();
 });
 
 async function askMemory(): Promise<void> {
