@@ -3,6 +3,7 @@
 import type { ModelInput, Settings } from "../../package/src/api";
 import { HELD_OUT, TRAIN, bundledModel, bundledRows, bundledSettings, tabSettings } from "./bundled";
 import { announce } from "./dom";
+import { forgetBase } from "./evaluations";
 import { holdOut, type HandRow, pasted, readFiles, written } from "./rowfiles";
 import { type State, set, state } from "./store";
 import { forgetTuner, tuner } from "./tuner";
@@ -58,6 +59,7 @@ export async function openModel(input: ModelInput): Promise<void> {
     });
     if (mine !== opening) return;
     lastModel = input;
+    forgetBase();
     const settings: Settings = input === bundledModel ? { ...bundledSettings } : { ...tabSettings };
     set({
       model,

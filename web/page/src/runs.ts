@@ -4,6 +4,7 @@ import type { RunEvent, SuiteFiles } from "../../package/src/api";
 import { openDevice } from "./actions";
 import { bundledSuites } from "./bundled";
 import { announce } from "./dom";
+import { forgetBase } from "./evaluations";
 import { type Busy, type Live, type Phase, fresh, isBusy, set, state } from "./store";
 import { listRuns, opened } from "./stored";
 import { evaluationSuites } from "./suites";
@@ -45,6 +46,7 @@ export async function start(): Promise<void> {
   });
   await follow(async () => {
     const suites = await suitesOfRun();
+    change({ evaluated: suites !== undefined });
     await tuner().start(
       {
         name,
@@ -73,9 +75,16 @@ export async function resume(name: string, withRows = false): Promise<void> {
     picked: name,
   });
   await follow(async () => {
-    const { rows } = state;
-    if (!withRows || !rows) return tuner().resume(name, onEvent);
+    // Its model may be another than the one that was asked before.
+    forgetBase();
+    if (!withRows) return tuner().resume(name, onEvent);
+    const { rows, dataBusy } = state;
+    if (!rows) {
+      const why = dataBusy ? "the rows are still being read" : "choose the run’s rows in Data first";
+      throw Object.assign(new Error(why), { name: "Input" });
+    }
     const suites = await suitesOfRun();
+    if (suites) change({ evaluated: true });
     return tuner().resume(name, onEvent, { data: rows.train, evalData: rows.heldOut, ...(suites ? { suites } : {}) });
   });
 }
@@ -191,7 +200,7 @@ function onEvent(event: RunEvent): void {
       return change({ busy: { what: event.what, done: event.done, total: event.total } });
     case "begun": {
       const { about } = event;
-      const evaluates = about.eval_rows > 0 || about.memory.suites > 0;
+      const evaluates = about.eval_rows > 0 || Boolean(live.evaluated) || about.memory.suites > 0;
       const settings = state.runs.find((run) => run.name === live.name)?.settings ?? state.settings;
       evaluating = Date.now();
       announce(`Training begins: ${event.about.total_steps} steps.`);
