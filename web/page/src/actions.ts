@@ -170,7 +170,8 @@ let reading = 0;
 export async function readRows(): Promise<void> {
   const mine = ++reading;
   const current = () => mine === reading;
-  set({ dataBusy: "Reading rows", dataError: undefined, rowCount: undefined });
+  // Nothing may begin with the rows that were there before.
+  set({ rows: undefined, dataBusy: "Reading rows", dataError: undefined, rowCount: undefined });
   try {
     const rows = await rowsOf(state);
     if (!current()) return;
@@ -194,7 +195,7 @@ export async function readRows(): Promise<void> {
 /** No longer waits for rows that are being read. */
 export function cancelReading(): void {
   reading += 1;
-  set({ dataBusy: undefined });
+  set({ dataBusy: undefined, ...(state.rows ? {} : { report: undefined, preview: [] }) });
 }
 
 export async function countRows(): Promise<void> {
