@@ -103,7 +103,7 @@ function group({ title, fields }: (typeof MORE)[number]): HTMLElement {
 
 function control(of: Field): HTMLElement {
   const testid = `setting-${of.key}`;
-  const { key, kind, name, usual } = of;
+  const { key, kind, name = key, usual } = of;
   const help = `${of.help}${of.help ? " " : ""}Default: ${usual}.`;
   let root: HTMLElement;
   if (kind === "switch") {
