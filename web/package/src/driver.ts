@@ -33,6 +33,8 @@ export class Driver {
   #run: Run | undefined;
   /** Whether steps were done that no checkpoint has. */
   #unsaved = false;
+  /** Who hears of the run: whoever started or resumed it last. */
+  #onEvent: OnEvent = () => {};
 
   constructor(name: string, folder: Files, status: Status, release: () => void) {
     this.name = name;
@@ -59,9 +61,11 @@ export class Driver {
 
   /** Put it on the device: from the newest checkpoint if `resume`, else anew. */
   async begin(gpu: Gpu, device: Device, model: Opened, file: JobFile, resume: boolean, onEvent: OnEvent): Promise<void> {
+    this.#onEvent = onEvent;
     const { settings, data, evalData, suites } = await readInputs(this.folder, file);
     const job = JSON.stringify({ settings, ...(suites && { suites: suites.toml }), resume });
-    const progress = sparse((what, done, total) => onEvent({ type: "progress", what, done, total }));
+    // The run keeps this function for its evaluations: it outlives the call that began it.
+    const progress = sparse((what, done, total) => this.#onEvent({ type: "progress", what, done, total }));
     const run = wasm.Run.begin(device, model.source, job, data, evalData, suites?.files ?? [], this.folder, progress);
     this.#run = await gpu.unlessLost(run);
     const about = JSON.parse(this.#run.about) as RunAbout;
@@ -71,9 +75,10 @@ export class Driver {
 
   /** Train until it has finished, is held, or fails; the last event says which. */
   async drive(gpu: Gpu, onEvent: OnEvent): Promise<void> {
+    this.#onEvent = onEvent;
     try {
       // What could not be saved comes first: the reason may be gone.
-      if (this.#unsaved && !(await this.#save(gpu, onEvent))) return;
+      if (this.#unsaved && !(await this.#save(gpu))) return;
       await this.#become("running");
       while (!this.#wanted) {
         let event: RunEvent;
@@ -82,7 +87,7 @@ export class Driver {
         } catch (error) {
           const why = await told(error);
           if (why.name !== "Storage") throw error;
-          return await this.#keep(why, onEvent);
+          return await this.#keep(why);
         }
         // An evaluation that was stopped; it is not over.
         if (event.type === "paused") {
@@ -91,11 +96,11 @@ export class Driver {
         }
         await this.#see(event);
         if (event.type === "finished") this.#end();
-        onEvent(event);
+        this.#onEvent(event);
         if (event.type === "finished") return;
         await breathe();
       }
-      await this.#pause(gpu, onEvent);
+      await this.#pause(gpu);
     } catch (error) {
       let why = await told(error);
       // After this not even the device is to be trusted.
@@ -104,7 +109,7 @@ export class Driver {
       this.status.error = why;
       await this.#become("failed");
       this.#end();
-      onEvent({ type: "failed", error: why, resumable: why.name !== "Diverged" });
+      this.#onEvent({ type: "failed", error: why, resumable: why.name !== "Diverged" });
     }
   }
 
@@ -141,42 +146,42 @@ export class Driver {
   }
 
   /** Make a checkpoint; where there is no room for it, the run stays as it is, paused. */
-  async #save(gpu: Gpu, onEvent: OnEvent): Promise<boolean> {
+  async #save(gpu: Gpu): Promise<boolean> {
     try {
       // Steps that were under way end first.
       for (const event of JSON.parse(await gpu.unlessLost(this.#taken.save())) as RunEvent[]) {
         await this.#see(event);
-        onEvent(event);
+        this.#onEvent(event);
       }
     } catch (error) {
       const why = await told(error);
       if (why.name !== "Storage") throw error;
-      await this.#keep(why, onEvent);
+      await this.#keep(why);
       return false;
     }
     this.#unsaved = false;
     // Before the first step there is nothing to save.
-    if (this.status.step > 0) onEvent({ type: "saved", step: this.status.step });
+    if (this.status.step > 0) this.#onEvent({ type: "saved", step: this.status.step });
     return true;
   }
 
   /** Paused for want of storage. */
-  async #keep(error: Told, onEvent: OnEvent): Promise<void> {
+  async #keep(error: Told): Promise<void> {
     this.#unsaved = true;
     this.#wanted = undefined;
     this.status.error = error;
     await this.#become("paused");
-    onEvent({ type: "unsaved", step: this.status.step, error });
-    onEvent({ type: "paused", step: this.status.step });
+    this.#onEvent({ type: "unsaved", step: this.status.step, error });
+    this.#onEvent({ type: "paused", step: this.status.step });
   }
 
-  async #pause(gpu: Gpu, onEvent: OnEvent): Promise<void> {
-    if (!(await this.#save(gpu, onEvent))) return;
+  async #pause(gpu: Gpu): Promise<void> {
+    if (!(await this.#save(gpu))) return;
     const stop = this.#wanted === "stop";
     this.#wanted = undefined;
     await this.#become(stop ? "stopped" : "paused");
     if (stop) this.#end();
-    onEvent({ type: "paused", step: this.status.step });
+    this.#onEvent({ type: "paused", step: this.status.step });
   }
 
   /** Free what it has on the device, and its name. Steps that were not saved are lost. */

@@ -10,8 +10,14 @@ type Remote = ((...given: unknown[]) => Promise<unknown>) & { [releaseProxy]: ()
 
 const isRemote = (given: unknown): given is Remote => typeof given === "function";
 
-/** Called without waiting for what the page does with it. */
-const plain = (remote: Remote) => (...given: unknown[]): void => void remote(...given).catch(() => {});
+/** Called without waiting for what the page does with it; one that was let go of says nothing. */
+const plain = (remote: Remote) => (...given: unknown[]): void => {
+  try {
+    remote(...given).catch(() => {});
+  } catch {
+    // Its way has ended: that throws at once.
+  }
+};
 
 let tuner: LocalTuner;
 
