@@ -5,7 +5,7 @@ import type { RunAbout, RunEvent } from "./api.js";
 import { TunerError, type Told, told } from "./errors.js";
 import type { Files } from "./folder.js";
 import { type Gpu, dispose } from "./gpu.js";
-import { type JobFile, type Status, readInputs, writeStatus } from "./job.js";
+import { type JobFile, type Status, modelHash, readInputs, writeStatus } from "./job.js";
 import type { Opened } from "./models.js";
 import { sparse } from "./progress.js";
 
@@ -69,6 +69,9 @@ export class Driver {
     const run = wasm.Run.begin(device, model.source, job, data, evalData, suites?.files ?? [], this.folder, progress);
     this.#run = await gpu.unlessLost(run);
     const about = JSON.parse(this.#run.about) as RunAbout;
+    // The run has read the model: nobody needs to again, to tell which it is.
+    const hash = (settings.method ?? "lora") === "lora" ? await modelHash(this.folder) : undefined;
+    if (hash !== undefined) model.hash = Promise.resolve(hash);
     Object.assign(this.status, { step: about.step, total: about.total_steps });
     onEvent({ type: "begun", about });
   }

@@ -96,6 +96,12 @@ export async function checkpoints(folder: Files): Promise<number[]> {
   return steps.sort((a, b) => b - a);
 }
 
+/** The hash that a run knows its model by: of the weights too, where they are not what it trains. */
+export async function modelHash(folder: Files): Promise<string | undefined> {
+  const run = await readJson<{ hashes?: { model?: string } }>(folder, "run.json");
+  return run?.hashes?.model || undefined;
+}
+
 /** What a run has learnt: an adapter's two files, or a model's folder; from its end, else from its newest checkpoint. */
 export async function result(folder: Files): Promise<{ at: Files; name: string; kind: "adapter" | "model" } | undefined> {
   const [newest] = await checkpoints(folder);

@@ -2,8 +2,8 @@
 import type { Reader, Source } from "wgpu-sft-wasm";
 import * as wasm from "wgpu-sft-wasm";
 import type { ModelInfo, ModelInput, PlacedFile, Progress, StoredModel } from "./api.js";
-import { TunerError, room, storageIsFull } from "./errors.js";
-import { type Files, readJson, writeJson } from "./folder.js";
+import { TunerError, room, stopped, storageIsFull } from "./errors.js";
+import { type Files, readJson, sizeOf, writeJson } from "./folder.js";
 import { fromHub, fromUrl, isOfModel } from "./hub.js";
 import { BlobReader } from "./readers.js";
 
@@ -14,6 +14,8 @@ export interface Opened {
   files: Reader[];
   /** Where it can be fetched again. */
   origin?: Origin;
+  /** Of the configuration and every weight, once it was asked for. */
+  hash?: Promise<string>;
 }
 
 type Origin = Extract<ModelInput, { kind: "url" | "hub" }>;
@@ -47,6 +49,8 @@ export class Models {
   readonly #files: Files;
   readonly #hub: string;
   #open: Opened | undefined;
+  /** Counts the calls of `open`: the last one has its way. */
+  #calls = 0;
   /** The last model that was opened for a run, where it is not the open one. */
   #other: Opened | undefined;
 
@@ -66,8 +70,14 @@ export class Models {
   }
 
   async open(input: LocalInput, progress: Progress): Promise<ModelInfo> {
-    this.#open = await this.#read(input, progress);
-    return this.#open.info;
+    const call = ++this.#calls;
+    const opened = await this.#read(input, progress);
+    if (call !== this.#calls) {
+      opened.source.free();
+      throw stopped();
+    }
+    this.#open = opened;
+    return opened.info;
   }
 
   async #read(input: LocalInput, progress: Progress): Promise<Opened> {
@@ -115,27 +125,45 @@ export class Models {
     return { name: info.name, ...(origin && { origin }) };
   }
 
-  /** The model of a run: the open one, a kept one, or fetched again. */
-  async find(ref: ModelRef, progress: Progress): Promise<Opened> {
+  /**
+   * The model of a run: the open one, a kept one, or fetched again. With the `hash` that the run knows its model by, only one with that
+   * hash: names say little.
+   */
+  async find(ref: ModelRef, progress: Progress, hash?: string): Promise<Opened> {
+    let others = 0;
+    const fits = async (opened: Opened): Promise<boolean> => {
+      if (hash === undefined) return true;
+      if (!opened.hash) progress("checking that the model is the run's", 0, 0);
+      const same = (await hashOf(opened)) === hash;
+      if (!same) others += 1;
+      return same;
+    };
     for (const opened of [this.#open, this.#other]) {
-      if (opened?.info.name === ref.name) return opened;
+      if (opened?.info.name === ref.name && (await fits(opened))) return opened;
     }
     const kept = (await this.#stored(ref.name)) && ({ kind: "stored", name: ref.name } as const);
-    const input = kept ?? ref.origin;
-    if (input) return (this.#other = await this.#read(input, progress));
-    if (ref.any && this.#open) return this.#open;
-    throw new TunerError("NoModel", `this run is of the model ${ref.name}, which is not kept in this browser: open it first`);
+    for (const input of [kept, ref.origin]) {
+      if (!input) continue;
+      const opened = await this.#read(input, progress);
+      if (await fits(opened)) return (this.#other = opened);
+      opened.source.free();
+    }
+    if (ref.any && this.#open && this.#open.info.name !== ref.name && (await fits(this.#open))) return this.#open;
+    if (others === 0) throw new TunerError("NoModel", `this run is of the model ${ref.name}, which is not kept in this browser: open it first`);
+    throw new TunerError("NoModel", `this run was trained on other weights than those of the model here, ${ref.name} by its name: open the run's own model`);
   }
 
   /** Copy the open model into the storage; what is read of it from now on comes from there. */
   async keep(progress: Progress): Promise<void> {
-    const { info, files, origin } = this.current;
+    const opened = this.current;
+    const { info, files, origin } = opened;
     if (info.kind === "stored") return;
     const folder = this.#folder(info.name);
     const total = files.reduce((sum, file) => sum + file.size, 0);
-    await this.#files.remove(encodeURIComponent(info.name));
     const need = { what: info.name, bytes: total };
-    if ((await room()).free < total) throw await storageIsFull(need);
+    // What is replaced makes room, too, but stays where that is not enough.
+    if ((await room()).free + (await sizeOf(folder)) < total) throw await storageIsFull(need);
+    await this.#files.remove(encodeURIComponent(info.name));
     try {
       let done = 0;
       for (const file of files) {
@@ -156,7 +184,7 @@ export class Models {
       throw error;
     }
     const stored = await this.#read({ kind: "stored", name: info.name }, quiet);
-    if (this.#open?.info.name === info.name) this.#open = stored;
+    if (this.#open === opened) this.#open = stored;
   }
 
   async list(): Promise<StoredModel[]> {
@@ -170,9 +198,18 @@ export class Models {
 
   async forget(name: string): Promise<void> {
     await this.#files.remove(encodeURIComponent(name));
-    if (this.#other?.info.name === name) this.#other = undefined;
+    if (this.#other?.info.name === name && this.#other.info.kind === "stored") this.#other = undefined;
     if (this.#open?.info.name === name && this.#open.info.kind === "stored") this.#open = undefined;
   }
+}
+
+/** A model's hash, as runs know it. Every byte of it is read, once. */
+function hashOf(opened: Opened): Promise<string> {
+  opened.hash ??= opened.source.modelHash(true).catch((error: unknown) => {
+    delete opened.hash;
+    throw error;
+  });
+  return opened.hash;
 }
 
 /** Files of one folder, or one `.gguf`. */
