@@ -50,7 +50,7 @@ export class Keeping {
     if (kind === "model") {
       return zip(files(at, name, (path) => !path.includes("/") && isOfModel(path) && path !== "optimizer.safetensors"));
     }
-    const { source, adapter } = await this.#asking.learnt({ run: name }, progress);
+    const { source, adapter } = await this.#asking.learnt(name, progress);
     const place = crypto.randomUUID();
     const folder = this.#scratch.sub(place);
     try {

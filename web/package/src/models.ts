@@ -4,11 +4,14 @@ import * as wasm from "wgpu-sft-wasm";
 import type { ModelInfo, ModelInput, PlacedFile, Progress, StoredModel } from "./api.js";
 import { TunerError, room, stopped, storageIsFull } from "./errors.js";
 import { type Files, readJson, sizeOf, writeJson } from "./folder.js";
+import { free } from "./gpu.js";
 import { fromHub, fromUrl, isOfModel } from "./hub.js";
 import { BlobReader } from "./readers.js";
 
 /** A model whose headers were read. */
 export interface Opened {
+  /** No two have the same. */
+  serial: number;
   info: ModelInfo;
   source: Source;
   files: Reader[];
@@ -51,6 +54,7 @@ export class Models {
   #open: Opened | undefined;
   /** Counts the calls of `open`: the last one has its way. */
   #calls = 0;
+  #serial = 0;
   /** The last model that was opened for a run, where it is not the open one. */
   #other: Opened | undefined;
 
@@ -73,7 +77,7 @@ export class Models {
     const call = ++this.#calls;
     const opened = await this.#read(input, progress);
     if (call !== this.#calls) {
-      opened.source.free();
+      free(opened.source);
       throw stopped();
     }
     this.#open = opened;
@@ -86,7 +90,7 @@ export class Models {
     progress("reading headers", 0, 0);
     const source = await wasm.Source.open(name, files);
     const info = { ...(JSON.parse(source.about) as Omit<ModelInfo, "kind">), name, kind: input.kind };
-    return { info, source, files, ...(origin && { origin }) };
+    return { serial: ++this.#serial, info, source, files, ...(origin && { origin }) };
   }
 
   async #readers(input: LocalInput, progress: Progress): Promise<ModelRef & { files: Reader[] }> {
@@ -146,7 +150,7 @@ export class Models {
       if (!input) continue;
       const opened = await this.#read(input, progress);
       if (await fits(opened)) return (this.#other = opened);
-      opened.source.free();
+      free(opened.source);
     }
     if (ref.any && this.#open && this.#open.info.name !== ref.name && (await fits(this.#open))) return this.#open;
     if (others === 0) throw new TunerError("NoModel", `this run is of the model ${ref.name}, which is not kept in this browser: open it first`);

@@ -181,9 +181,9 @@ export class LocalTuner implements Local {
     this.#answers = new AbortController();
   }
 
-  evaluate(which: Which, suites: SuiteFiles, onProgress: Progress = quiet): Promise<SuiteResult[]> {
+  evaluate(which: Which, suites: SuiteFiles, onProgress: Progress = quiet, settings?: Settings): Promise<SuiteResult[]> {
     const { signal } = this.#evaluations;
-    return this.#queue.take(() => this.#asking.evaluate(which, suites, sparse(onProgress), signal), signal);
+    return this.#queue.take(() => this.#asking.evaluate(which, suites, sparse(onProgress), settings, signal), signal);
   }
 
   async stopEvaluating(): Promise<void> {
@@ -197,8 +197,8 @@ export class LocalTuner implements Local {
     return JSON.parse(wasm.compare(base.name, before, tuned.name, after, examples)) as Comparison;
   }
 
-  async suites({ toml, files }: SuiteFiles): ReturnType<Tuner["suites"]> {
-    const suites = new wasm.Suites(this.#models.current.source, toml, files);
+  async suites({ toml, files }: SuiteFiles, settings: Settings = {}): ReturnType<Tuner["suites"]> {
+    const suites = new wasm.Suites(this.#models.current.source, toml, files, JSON.stringify(settings));
     try {
       return JSON.parse(suites.about) as Awaited<ReturnType<Tuner["suites"]>>;
     } finally {
