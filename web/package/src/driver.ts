@@ -5,7 +5,7 @@ import type { RunAbout, RunEvent } from "./api.js";
 import { TunerError, type Told, told } from "./errors.js";
 import type { Files } from "./folder.js";
 import { type Gpu, dispose } from "./gpu.js";
-import { type JobFile, type Status, modelHash, readInputs, writeStatus } from "./job.js";
+import { type Inputs, type Status, modelHash, writeStatus } from "./job.js";
 import type { Opened } from "./models.js";
 import { sparse } from "./progress.js";
 
@@ -31,6 +31,7 @@ export class Driver {
   readonly release: () => void;
   #wanted: "pause" | "stop" | undefined;
   #run: Run | undefined;
+  #begun = false;
   /** Whether steps were done that no checkpoint has. */
   #unsaved = false;
   /** Who hears of the run: whoever started or resumed it last. */
@@ -48,6 +49,11 @@ export class Driver {
     return this.#run !== undefined;
   }
 
+  /** Whether it was on the device: from then on its folder is a run's. */
+  get hasBegun(): boolean {
+    return this.#begun;
+  }
+
   /** Whether freeing it would lose steps. */
   get isUnsaved(): boolean {
     return this.#unsaved;
@@ -60,14 +66,15 @@ export class Driver {
   }
 
   /** Put it on the device: from the newest checkpoint if `resume`, else anew. */
-  async begin(gpu: Gpu, device: Device, model: Opened, file: JobFile, resume: boolean, onEvent: OnEvent): Promise<void> {
+  async begin(gpu: Gpu, device: Device, model: Opened, inputs: Inputs, resume: boolean, onEvent: OnEvent): Promise<void> {
     this.#onEvent = onEvent;
-    const { settings, data, evalData, suites } = await readInputs(this.folder, file);
+    const { settings, data, evalData, suites } = inputs;
     const job = JSON.stringify({ settings, ...(suites && { suites: suites.toml }), resume });
     // The run keeps this function for its evaluations: it outlives the call that began it.
     const progress = sparse((what, done, total) => this.#onEvent({ type: "progress", what, done, total }));
     const run = wasm.Run.begin(device, model.source, job, data, evalData, suites?.files ?? [], this.folder, progress);
     this.#run = await gpu.unlessLost(run);
+    this.#begun = true;
     const about = JSON.parse(this.#run.about) as RunAbout;
     // The run has read the model: nobody needs to again, to tell which it is.
     const hash = (settings.method ?? "lora") === "lora" ? await modelHash(this.folder) : undefined;

@@ -6,6 +6,7 @@ import { TunerError, room, stopped, storageIsFull } from "./errors.js";
 import { type Files, readJson, sizeOf, writeJson } from "./folder.js";
 import { free } from "./gpu.js";
 import { fromHub, fromUrl, isOfModel } from "./hub.js";
+import { lock } from "./locks.js";
 import { BlobReader } from "./readers.js";
 
 /** A model whose headers were read. */
@@ -36,7 +37,7 @@ export interface ModelRef {
 export type LocalInput = Exclude<ModelInput, { kind: "files" }> | { kind: "files"; files: PlacedFile[]; name?: string };
 
 /** Written last: a kept model without it is not whole. */
-const KEPT = "kept.json";
+export const KEPT = "kept.json";
 interface Kept {
   name: string;
   bytes: number;
@@ -50,6 +51,8 @@ const quiet: Progress = () => {};
 
 export class Models {
   readonly #files: Files;
+  /** Before the names of folders that are being written, which other tabs see. */
+  readonly #locks: string;
   readonly #hub: string;
   #open: Opened | undefined;
   /** Counts the calls of `open`: the last one has its way. */
@@ -58,8 +61,9 @@ export class Models {
   /** The last model that was opened for a run, where it is not the open one. */
   #other: Opened | undefined;
 
-  constructor(files: Files, hub: string) {
+  constructor(files: Files, locks: string, hub: string) {
     this.#files = files;
+    this.#locks = locks;
     this.#hub = hub;
   }
 
@@ -167,8 +171,10 @@ export class Models {
     const need = { what: info.name, bytes: total };
     // What is replaced makes room, too, but stays where that is not enough.
     if ((await room()).free + (await sizeOf(folder)) < total) throw await storageIsFull(need);
-    await this.#files.remove(encodeURIComponent(info.name));
+    const release = await lock(`${this.#locks}model ${encodeURIComponent(info.name)}`);
+    if (!release) throw new TunerError("InUse", `${info.name} is being kept already, maybe by another tab`);
     try {
+      await this.#files.remove(encodeURIComponent(info.name));
       let done = 0;
       for (const file of files) {
         const writer = await folder.create(file.name);
@@ -186,6 +192,8 @@ export class Models {
       await this.#files.remove(encodeURIComponent(info.name));
       if (error instanceof Error && error.name === "QuotaExceededError") throw await storageIsFull(need);
       throw error;
+    } finally {
+      release();
     }
     const stored = await this.#read({ kind: "stored", name: info.name }, quiet);
     if (this.#open === opened) this.#open = stored;
