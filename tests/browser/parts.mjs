@@ -132,6 +132,44 @@ for (const kind of ["OpfsFolder", "MemoryFolder"]) {
   });
 }
 
+test("a file that is replaced is there until the new one is whole", async () => {
+  const { page, worker, clean, context } = await openParts();
+  const told = await worker.evaluate(async () => {
+    const { OpfsFolder, readJson, writeJson } = self.parts.folder;
+    const root = await OpfsFolder.root("whole");
+    await writeJson(root, "run/job.json", { first: true });
+    const writer = await root.create("run/job.json");
+    writer.write(new TextEncoder().encode('{"second": tr'), 0);
+    const during = [await readJson(root, "run/job.json"), await root.list()];
+    writer.write(new TextEncoder().encode("ue}"), 13);
+    writer.close();
+    const after = [await readJson(root, "run/job.json"), await root.list()];
+    const left = await root.create("run/job.json");
+    left.write(new TextEncoder().encode("{"), 0);
+    return { during, after };
+  });
+  assert.deepEqual(told, { during: [{ first: true }, ["run/job.json"]], after: [{ second: true }, ["run/job.json"]] });
+  // The worker ends in the middle of a file; the next one finds what was there, and can replace it.
+  await page.reload();
+  const [again] = page.workers();
+  const next = await (async () => {
+    const worker = again ?? (await page.waitForEvent("worker"));
+    while (!(await worker.evaluate(() => self.parts !== undefined))) await new Promise((resolve) => setTimeout(resolve, 20));
+    return worker.evaluate(async () => {
+      const { OpfsFolder, readJson, writeJson } = self.parts.folder;
+      const root = await OpfsFolder.root("whole");
+      const found = [await readJson(root, "run/job.json"), await root.list()];
+      await writeJson(root, "run/job.json", { third: true });
+      const replaced = [await readJson(root, "run/job.json"), await root.list()];
+      await root.remove("run/job.json");
+      return [found, replaced, await root.list()];
+    });
+  })();
+  assert.deepEqual(next, [[{ second: true }, ["run/job.json"]], [{ third: true }, ["run/job.json"]], []]);
+  clean();
+  await context.close();
+});
+
 test("a full storage is an error that says so, and hurts nothing else", async () => {
   const { page, worker, clean, context } = await openParts();
   await quota(page, 3_000_000);
