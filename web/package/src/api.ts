@@ -325,7 +325,7 @@ export interface Tuner {
   exportAdapter(name: string): Promise<Blob>;
   /** A .zip of the model with the adapter merged: a Hugging Face folder. A run that trained every weight has its own `save-dtype`. */
   exportMerged(name: string, dtype?: Dtype, onProgress?: Progress): Promise<Blob>;
-  /** A .zip of the run folder: `wgpu-sft train --resume` goes on in it. */
+  /** A .zip of the run folder: `wgpu-sft train --resume` goes on in it. Not while it trains: pause it first. */
   exportRun(name: string): Promise<Blob>;
   /** The run's report, a page by itself. */
   report(name: string): Promise<string>;

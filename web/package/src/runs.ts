@@ -236,6 +236,19 @@ export class Runs {
     }
   }
 
+  /** Do something with a run's files while nobody trains it. */
+  async still<T>(name: string, task: () => Promise<T>): Promise<T> {
+    const mine = this.#current?.name === name;
+    if (mine && this.#busy) throw new TunerError("InUse", `the run ${name} is under way: pause it first`);
+    if (mine && this.#current?.isHeld) return task();
+    const release = await this.#lock(name);
+    try {
+      return await task();
+    } finally {
+      release();
+    }
+  }
+
   /** Make a run from elsewhere in its folder. */
   async adopt(name: string, task: (folder: Files) => Promise<void>): Promise<void> {
     const release = await this.#lock(name);
