@@ -211,6 +211,7 @@ test("a server's files are read by ranges, whole where it has none, again where 
     if (path === "/failing" && (failures += 1) < 3) return response.writeHead(503, allow).end();
     if (path === "/broken") return response.writeHead(503, allow).end();
     if (path === "/empty") return response.writeHead(416, { ...allow, "content-range": "bytes */0" }).end();
+    if (path === "/page") return response.writeHead(200, { ...allow, "content-type": "text/html; charset=utf-8" }).end("<!doctype html>");
     if (path === "/whole") return response.writeHead(200, allow).end(contents);
     const end = Math.min(Number(last) + 1, contents.length);
     response.writeHead(206, { ...allow, "content-range": `bytes ${first}-${end - 1}/${contents.length}` });
@@ -253,6 +254,7 @@ test("a server's files are read by ranges, whole where it has none, again where 
   });
   assert.deepEqual(asked, ["/ranged bytes=700000-1399999"]);
   assert.equal(await read("/none"), "none");
+  assert.equal(await read("/page"), "none");
   assert.deepEqual(await read("/empty", undefined, [0, 0]), { size: 0, all: [[]] });
   assert.match(await read("/broken"), /^Network: .*503/);
   assert.match(await read("/whole", 17, [0, 8]), /^Network: .*2000000 bytes came, not 17/);

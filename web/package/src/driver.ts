@@ -22,6 +22,8 @@ const breathe = (): Promise<void> =>
     port2.postMessage(undefined);
   });
 
+type Failing = Run & { fail(outcome: "diverged" | "failed", message: string): Promise<void> };
+
 /** A run on the device, or about to be. */
 export class Driver {
   readonly name: string;
@@ -88,7 +90,7 @@ export class Driver {
     this.#onEvent = onEvent;
     try {
       // What could not be saved comes first: the reason may be gone.
-      if (this.#unsaved && !(await this.#save(gpu))) return;
+      if (this.#unsaved && !(await this.#saves(gpu))) return;
       await this.#become("running");
       while (!this.#wanted) {
         let event: RunEvent;
@@ -112,11 +114,14 @@ export class Driver {
       }
       await this.#pause(gpu);
     } catch (error) {
+      // A module that panicked can tell no more.
+      if (error instanceof WebAssembly.RuntimeError) throw error;
       let why = await told(error);
       // After this not even the device is to be trusted.
       const lost = why.name === "Gpu" ? await gpu.abandon() : undefined;
       if (lost !== undefined) why = { name: "Gpu", message: `the GPU was lost: ${lost}` };
       this.status.error = why;
+      await this.#note(why);
       await this.#become("failed");
       this.#end();
       this.#onEvent({ type: "failed", error: why, resumable: why.name !== "Diverged" });
@@ -149,44 +154,59 @@ export class Driver {
     }
   }
 
+  /** Let run.json say why it failed, if it can. */
+  async #note({ name, message }: Told): Promise<void> {
+    try {
+      await (this.#run as Failing | undefined)?.fail(name === "Diverged" ? "diverged" : "failed", message);
+    } catch (error) {
+      console.warn(String(error));
+    }
+  }
+
   async #become(state: Status["state"]): Promise<void> {
     this.status.state = state;
     if (state === "running") delete this.status.error;
     await writeStatus(this.folder, this.status);
   }
 
-  /** Make a checkpoint; where there is no room for it, the run stays as it is, paused. */
-  async #save(gpu: Gpu): Promise<boolean> {
+  /** Make a checkpoint. */
+  async #save(gpu: Gpu): Promise<void> {
+    // Steps that were under way end first.
+    for (const event of JSON.parse(await gpu.unlessLost(this.#taken.save())) as RunEvent[]) {
+      await this.#see(event);
+      this.#onEvent(event);
+    }
+    this.#unsaved = false;
+    delete this.status.error;
+    // Before the first step there is nothing to save.
+    if (this.status.step > 0) this.#onEvent({ type: "saved", step: this.status.step });
+  }
+
+  /** The same; where there is no room for it, the run stays as it is, paused. */
+  async #saves(gpu: Gpu): Promise<boolean> {
     try {
-      // Steps that were under way end first.
-      for (const event of JSON.parse(await gpu.unlessLost(this.#taken.save())) as RunEvent[]) {
-        await this.#see(event);
-        this.#onEvent(event);
-      }
+      await this.#save(gpu);
+      return true;
     } catch (error) {
       const why = await told(error);
       if (why.name !== "Storage") throw error;
       await this.#keep(why);
       return false;
     }
-    this.#unsaved = false;
-    // Before the first step there is nothing to save.
-    if (this.status.step > 0) this.#onEvent({ type: "saved", step: this.status.step });
-    return true;
   }
 
-  /** Paused for want of storage. */
+  /** Paused for want of storage: for this tab, which has it on the device; whoever comes later finds it interrupted. */
   async #keep(error: Told): Promise<void> {
     this.#unsaved = true;
     this.#wanted = undefined;
-    this.status.error = error;
-    await this.#become("paused");
+    Object.assign(this.status, { state: "paused", error });
+    await writeStatus(this.folder, { ...this.status, state: "interrupted" });
     this.#onEvent({ type: "unsaved", step: this.status.step, error });
     this.#onEvent({ type: "paused", step: this.status.step });
   }
 
   async #pause(gpu: Gpu): Promise<void> {
-    if (!(await this.#save(gpu))) return;
+    if (!(await this.#saves(gpu))) return;
     const stop = this.#wanted === "stop";
     this.#wanted = undefined;
     await this.#become(stop ? "stopped" : "paused");
@@ -205,7 +225,7 @@ export class Driver {
 
   /** Save a held run if it must be, and free it. Rejects where there is no room, and holds it still. */
   async stop(gpu: Gpu): Promise<void> {
-    if (this.#unsaved) await gpu.unlessLost(this.#taken.save());
+    if (this.#unsaved) await this.#save(gpu);
     await this.free();
   }
 

@@ -19,6 +19,11 @@ const plain = (remote: Remote) => (...given: unknown[]): void => {
   }
 };
 
+/** A module that panicked is beyond use. The page hears of it as the worker's error. */
+function dieOf(error: unknown): void {
+  if (error instanceof WebAssembly.RuntimeError) setTimeout(() => { throw error; });
+}
+
 let tuner: LocalTuner;
 
 const served: Served = {
@@ -35,6 +40,7 @@ const served: Served = {
       const work = tuner[method as keyof LocalTuner] as (...given: unknown[]) => Promise<unknown>;
       return await work.apply(tuner, given.map((one) => (isRemote(one) ? plain(one) : one)));
     } catch (error) {
+      dieOf(error);
       throw await explain(error);
     } finally {
       for (const remote of remotes) remote[releaseProxy]();
@@ -42,9 +48,6 @@ const served: Served = {
   },
 };
 
-// A module that panicked is beyond use. The page hears of it as the worker's error.
-self.addEventListener("unhandledrejection", ({ reason }) => {
-  if (reason instanceof WebAssembly.RuntimeError) setTimeout(() => { throw reason; });
-});
+self.addEventListener("unhandledrejection", ({ reason }) => dieOf(reason));
 
 expose(served);
