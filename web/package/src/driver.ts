@@ -22,8 +22,6 @@ const breathe = (): Promise<void> =>
     port2.postMessage(undefined);
   });
 
-type Failing = Run & { fail(outcome: "diverged" | "failed", message: string): Promise<void> };
-
 /** A run on the device, or about to be. */
 export class Driver {
   readonly name: string;
@@ -157,7 +155,7 @@ export class Driver {
   /** Let run.json say why it failed, if it can. */
   async #note({ name, message }: Told): Promise<void> {
     try {
-      await (this.#run as Failing | undefined)?.fail(name === "Diverged" ? "diverged" : "failed", message);
+      await this.#run?.fail(name === "Diverged" ? "diverged" : "failed", message);
     } catch (error) {
       console.warn(String(error));
     }
