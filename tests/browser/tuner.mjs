@@ -231,6 +231,30 @@ test("a full storage pauses a run and loses nothing of it", async () => {
   await context.close();
 });
 
+test("a paused run with suites goes on where it stands, and tells of its evaluations to whoever resumed it", async () => {
+  const { page, clean, context } = await openTuner({ run: { "max-steps": 3, "eval-steps": 2, "save-steps": 100 } });
+  const heldOut = readFileSync(join(root, "base/data/heldout.jsonl"), "utf8").split("\n").slice(0, 3).join("\n");
+  const toml = '[[suite]]\nname = "held-out"\ndata = "heldout.jsonl"\nmeasure = "exact_match"\nmax_new_tokens = 2\n';
+  const told = await page.evaluate(
+    async ([toml, heldOut]) => {
+      const suites = { toml, files: [{ name: "heldout.jsonl", bytes: new TextEncoder().encode(heldOut) }] };
+      const started = await self.train("start", "watched", { after: 1, call: "pause" }, { suites });
+      const first = self.types();
+      const progress = [];
+      const resumed = await self.told(self.tuner.resume("watched", (event) => (event.type === "progress" ? progress : self.events).push(event)));
+      return { started, first, resumed, second: self.types(), progress: progress.length };
+    },
+    [toml, heldOut],
+  );
+  assert.deepEqual([told.started, told.resumed], [null, null]);
+  assert.ok(told.first.includes("evaluation 0") && told.first.at(-1).startsWith("paused"), told.first.join(", "));
+  assert.ok(!told.second.includes("begun"), "it went on where it stood");
+  assert.ok(told.second.includes("evaluation 2") && told.second.at(-1) === "finished 3", told.second.join(", "));
+  assert.ok(told.progress > 0, "the evaluation's progress came");
+  clean();
+  await context.close();
+});
+
 test("suites run during training and on their own, can be stopped, and are compared; what was learnt is taken home", async () => {
   const { page, clean, context } = await openTuner({ run: { "max-steps": 4, "eval-steps": 2, method: "full", "save-steps": 100 } });
   const heldOut = readFileSync(join(root, "base/data/heldout.jsonl"), "utf8").split("\n").slice(0, 12).join("\n");
