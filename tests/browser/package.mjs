@@ -223,6 +223,9 @@ test("the last model asked for is the open one; a run's own model is known by it
     const { tuner, told } = self;
     const model = (name) => ({ kind: "url", base: "/base/model", name, files: names });
     const both = await Promise.all([told(tuner.openModel(model("first"))), told(tuner.openModel(model("base")))]);
+    const third = told(tuner.openModel(model("third")));
+    await tuner.stopOpening();
+    both.push(await third);
     const run = { model: "base", settings: {}, hashes: { model: "00" }, sessions: [{ outcome: "interrupted", started: 1 }] };
     const files = { "run.json": JSON.stringify(run), "checkpoint-1/state.json": "{}" };
     for (const name of ["adapter_config.json", "adapter_model.safetensors"]) files[`checkpoint-1/${name}`] = "{}";
@@ -230,6 +233,7 @@ test("the last model asked for is the open one; a run's own model is known by it
     return { both, open: (await tuner.model()).name, asked: await told(tuner.exportMerged("other")) };
   }, model);
   assert.match(told.both[0], /^Stopped: /);
+  assert.match(told.both[2], /^Stopped: /);
   assert.deepEqual([told.both[1].name, told.open], ["base", "base"]);
   assert.match(told.asked, /^NoModel: .*other weights/);
   clean();

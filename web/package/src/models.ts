@@ -88,6 +88,11 @@ export class Models {
     return opened.info;
   }
 
+  /** Let an `open` under way reject; what is open stays. */
+  stopOpening(): void {
+    this.#calls += 1;
+  }
+
   async #read(input: LocalInput, progress: Progress): Promise<Opened> {
     const { name, files, origin } = await this.#readers(input, progress);
     if (files.length === 0) throw new TunerError("Input", `${name}: no file of a model: a config.json with .safetensors, or one .gguf`);
