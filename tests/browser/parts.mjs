@@ -58,11 +58,24 @@ test("one user of the device at a time", async () => {
     await first;
     await failing.catch((error) => log.push(error.message));
     await last;
+    // A signal that lives long is let go of.
+    const { signal } = new AbortController();
+    let listening = 0;
+    for (const [method, change] of [["addEventListener", 1], ["removeEventListener", -1]]) {
+      const plain = signal[method].bind(signal);
+      signal[method] = (...given) => {
+        listening += change;
+        plain(...given);
+      };
+    }
+    await queue.take(async () => {}, signal);
+    await new Promise((resolve) => setTimeout(resolve));
+    log.push(`${listening} listen`);
     await queue.close();
     await queue.take(async () => log.push("late")).catch((error) => log.push(`late: ${error.name}`));
     return log;
   });
-  assert.deepEqual(told, ["Stopped", "waiting", "failing", "no", "last", "late: Stopped"]);
+  assert.deepEqual(told, ["Stopped", "waiting", "failing", "no", "last", "0 listen", "late: Stopped"]);
   clean();
   await context.close();
 });

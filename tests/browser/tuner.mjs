@@ -85,10 +85,12 @@ test("a run is begun, paused, asked, stopped, carried elsewhere and gone on with
     // It leaves as a .zip, and comes back as a run from elsewhere: its settings are known, its rows are not.
     const zip = await self.tuner.exportRun("held");
     await self.tuner.importRun([new File([zip], "held.zip")], "again");
+    const bytes = new TextEncoder().encode("no\n");
+    const wrong = await self.train("resume", "again", undefined, { data: [{ name: "rows.jsonl", bytes }] });
     const refused = await self.train("resume", "again");
     await self.train("resume", "again", undefined, { data: self.job.data });
     const [state, log] = [await self.state("again"), await self.tuner.runLog("again")];
-    return { seen, losses: self.losses(), state, memory, freed, answers, texts, refused, log };
+    return { seen, losses: self.losses(), state, memory, freed, answers, texts, wrong, refused, log };
   });
   assert.equal(held.seen[0].type, "paused");
   assert.equal(held.seen[1], "paused");
@@ -97,6 +99,8 @@ test("a run is begun, paused, asked, stopped, carried elsewhere and gone on with
   assert.equal(held.texts.at(-1), held.answers[0]);
   assert.deepEqual(held.seen.slice(2), ["paused", "stopped"]);
   assert.equal(held.freed, 0);
+  assert.match(held.wrong, /^Data: /);
+  // What was wrong has not been stored.
   assert.match(held.refused, /^Input: again came without its rows/);
   assert.equal(held.state, "finished");
   assert.deepEqual(held.losses, losses, "the same steps, to the last bit");
@@ -130,6 +134,7 @@ test("a run whose tab was closed is interrupted, and goes on in another; no two 
     await self.state("closed"),
     await self.train("resume", "closed"),
     await self.told(self.tuner.deleteRun("closed")),
+    await self.told(self.tuner.exportRun("closed")),
   ]);
   assert.equal(other[0], "running");
   for (const error of other.slice(1)) assert.match(error, /^InUse: the run closed is open in another tab/);

@@ -67,8 +67,8 @@ export type Dtype = "f32" | "f16" | "bf16";
  *
  * `Data`, `Template`, `Config`, `Weights`, `TooLarge`, `Diverged`, `Gpu` and `Checkpoint` come from the library. `NoWebGpu`: this browser
  * offers none. `Storage`: no room, or no access to it. `Network`: a download. `NoModel`: a model must be opened first. `NoRun`: no such
- * run. `InUse`: another tab has it, or a run of that name exists. `Input`: an argument. `Stopped`: `stopAnswering`, `stopEvaluating` or
- * `close` was called, or `openModel` again. `Worker`: the worker could not be started, or died.
+ * run. `InUse`: another tab has it, or a run of that name exists. `Input`: an argument. `Stopped`: `stopAnswering`, `stopEvaluating`,
+ * `stopOpening` or `close` was called, or `openModel` again. `Worker`: the worker could not be started, or died.
  */
 export type ErrorName =
   | "Data" | "Template" | "Config" | "Weights" | "TooLarge" | "Diverged" | "Gpu" | "Checkpoint"
@@ -270,6 +270,8 @@ export interface Tuner {
    * `Stopped`.
    */
   openModel(input: ModelInput, onProgress?: Progress): Promise<ModelInfo>;
+  /** End `openModel`: it rejects with `Stopped`, and the model that was open before stays open. */
+  stopOpening(): Promise<void>;
   /** The open model. */
   model(): Promise<ModelInfo | undefined>;
   /** What training would take on this device; `longest` is the longest row's tokens; without it, what the settings allow. */

@@ -88,6 +88,11 @@ export class Models {
     return opened.info;
   }
 
+  /** Let an `open` under way reject; what is open stays. */
+  stopOpening(): void {
+    this.#calls += 1;
+  }
+
   async #read(input: LocalInput, progress: Progress): Promise<Opened> {
     const { name, files, origin } = await this.#readers(input, progress);
     if (files.length === 0) throw new TunerError("Input", `${name}: no file of a model: a config.json with .safetensors, or one .gguf`);
@@ -158,7 +163,8 @@ export class Models {
     }
     if (ref.any && this.#open && this.#open.info.name !== ref.name && (await fits(this.#open))) return this.#open;
     if (others === 0) throw new TunerError("NoModel", `this run is of the model ${ref.name}, which is not kept in this browser: open it first`);
-    throw new TunerError("NoModel", `this run was trained on other weights than those of the model here, ${ref.name} by its name: open the run's own model`);
+    const why = `this run was trained on other weights than those of the model here, ${ref.name} by its name`;
+    throw new TunerError("NoModel", `${why}: open the run's own model`);
   }
 
   /** Copy the open model into the storage; what is read of it from now on comes from there. */

@@ -69,6 +69,10 @@ export class LocalTuner implements Local {
     return this.#models.open(input, sparse(onProgress));
   }
 
+  async stopOpening(): Promise<void> {
+    this.#models.stopOpening();
+  }
+
   async model(): Promise<ModelInfo | undefined> {
     return this.#models.opened?.info;
   }
