@@ -80,6 +80,7 @@ export function cancelOpening(): void {
   opening += 1;
   set({ modelBusy: undefined });
   if (state.model) void openModel(lastModel);
+  else void tuner().stopOpening();
 }
 
 export async function keepModel(): Promise<void> {

@@ -32,15 +32,17 @@ export async function evaluate(): Promise<void> {
   set({ evalBusy: { what: "Reading the suites", done: 0, total: 0 }, evalError: undefined });
   try {
     const suites = await evaluationSuites(state.evalSource);
-    const key = await keyOf(suites);
+    // Both are asked as the run was taught: in its words, with its columns.
+    const settings = state.runs.find(({ name }) => name === run)?.settings;
+    const key = `${await keyOf(suites)} ${JSON.stringify(settings ?? {})}`;
     const telling = (who: string) => (what: string, done: number, total: number) =>
       set({ evalBusy: { what: `${who}: ${what}`, done, total } });
     let base = ofBase?.model === model && ofBase?.key === key ? ofBase.results : undefined;
     if (!base) {
-      base = await tuner().evaluate("base", suites, telling("Base model"));
+      base = await tuner().evaluate("base", suites, telling("Base model"), settings);
       ofBase = { model, key, results: base };
     }
-    const tuned = await tuner().evaluate({ run }, suites, telling("Tuned model"));
+    const tuned = await tuner().evaluate({ run }, suites, telling("Tuned model"), settings);
     const comparison = await tuner().compare(
       { name: "base", results: base },
       { name: run, results: tuned },
