@@ -141,7 +141,12 @@ test("a run whose tab was closed is interrupted, and goes on in another; no two 
   const before = await first.page.evaluate(() => self.losses());
   await first.page.close();
   const told = await second.page.evaluate(async () => {
-    const [run] = await self.tuner.runs();
+    // A closed tab's worker may take a moment to end.
+    let [run] = await self.tuner.runs();
+    for (let tries = 0; run.state === "running" && tries < 100; tries += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      [run] = await self.tuner.runs();
+    }
     self.events.length = 0;
     await self.train("resume", "closed", { after: run.step + 3, call: "stop" });
     return { run, losses: self.losses(), state: await self.state("closed") };
