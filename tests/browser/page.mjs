@@ -119,6 +119,8 @@ test("a lost device: said so, and the run goes on with a new one", async () => {
   await page.id("device-lost").waitFor({ timeout: 60_000 });
   await page.until("failed");
   await page.id("device-reopen").click();
+  // It is called failed until the device is there again.
+  await until(async () => (await page.phase()) !== "failed", "it does not go on", 120);
   await page.until("finished");
   assert.equal((await page.live()).step, 40);
   await page.page.close();

@@ -69,6 +69,7 @@ export async function openModel(input: ModelInput): Promise<void> {
       ...(state.touched ? {} : { settings }),
     });
     announce(`Model ${model.name} is open.`);
+    plan(); // whether or not there are rows
     await readRows();
   } catch (error) {
     if (mine === opening) set({ modelBusy: undefined, modelError: whatWentWrong(error) });
