@@ -1,6 +1,7 @@
 //! Suites, their items, and comparisons of two models: without a model.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use wgpu_sft::Error;
@@ -328,4 +329,42 @@ fn results_of_other_items_are_not_compared() {
     other.suite.max_new_tokens = 1;
     assert!(of(std::slice::from_ref(&a), &[other]).contains("same items"));
     assert!(of(&[a], &[]).contains("same suites"));
+}
+
+/// A file of the repository.
+fn text_of(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn every_measure_is_told_of_wherever_people_look() {
+    let (guide, flag, page) = (
+        text_of("docs/evaluation.md"),
+        text_of("native/src/eval/suites.rs"),
+        text_of("web/page/src/words.ts"),
+    );
+    let plain = page
+        .split_once("PLAIN = new Set([")
+        .unwrap()
+        .1
+        .split_once("])")
+        .unwrap()
+        .0;
+    for measure in Measure::ALL {
+        let name = measure.name();
+        if !measure.is_ifeval() {
+            assert!(guide.contains(&format!("`{name}`")), "docs/evaluation.md has no {name}");
+            let listed = flag.split(|c: char| !(c.is_ascii_alphanumeric() || "_+".contains(c)));
+            assert!(
+                listed.into_iter().any(|word| word == name),
+                "--measure does not list {name}"
+            );
+        }
+        assert_eq!(
+            plain.contains(&format!("\"{name}\"")),
+            !measure.is_share(),
+            "isShare in words.ts: {name}"
+        );
+    }
 }

@@ -52,13 +52,18 @@ export function moment(time: number | string): string {
     : date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }
 
-// What is not a share of items: these are shown as they are.
+// The measures that are no share of items (the library's `Measure::is_share`).
 const PLAIN = new Set(["loss", "perplexity", "bleu", "chrf", "chrf++"]);
+
+/** Whether a measure is a share of items, best shown in per cent. */
+export function isShare(measure: string): boolean {
+  return !PLAIN.has(measure);
+}
 
 /** A measure's value: shares in per cent. */
 export function measured(measure: string, value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-  if (!PLAIN.has(measure)) return `${(100 * value).toFixed(1)} %`;
+  if (isShare(measure)) return `${(100 * value).toFixed(1)} %`;
   return measure === "loss" ? value.toFixed(4) : value.toFixed(2);
 }
 

@@ -4,7 +4,7 @@ import type { Difference, Estimate, SuiteComparison } from "../../../package/src
 import { fill, fold, h } from "../dom";
 import { state, watch } from "../store";
 import { T } from "../testids";
-import { change, count, measured } from "../words";
+import { change, count, isShare, measured } from "../words";
 
 const SHOWN = 3;
 const UNITS: Record<string, string> = { agreement: "agreement", worst_case: "right in every wording" };
@@ -69,9 +69,8 @@ function part(title: string, suites: SuiteComparison[]): HTMLElement | null {
 function verdict(suite: SuiteComparison, of: Difference, whole: boolean): [tone: string, words: string] {
   const tone = (words: string) => (words === "better" ? "good" : words === "worse" ? "error" : "quiet");
   if (whole && suite.verdict) return [tone(suite.verdict), suite.verdict];
-  const share = !["loss", "perplexity", "bleu", "chrf", "chrf++"].includes(suite.measure);
   const differ = of.wins + of.losses;
-  if (share && differ < 6) return ["quiet", differ ? "too few differ" : "no clear difference"];
+  if (isShare(suite.measure) && differ < 6) return ["quiet", differ ? "too few differ" : "no clear difference"];
   const { low, high } = of.difference;
   const up = low !== null && low > 0;
   const down = high !== null && high < 0;
