@@ -1,4 +1,4 @@
-//! Classification: which label an answer names, accuracy and F1.
+//! Classification: which label an answer names, and F1 over labels.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -75,108 +75,34 @@ impl Labels {
         }
         named
     }
-}
 
-/// Precision, recall and F1 of a label; of an average, the means of these over labels.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct LabelScores {
-    /// Of the answers that give the label, the share for which it is right; 0 where none gives it.
-    pub precision: f64,
-    /// Of the items that have the label, the share whose answer gives it; 0 where none has it.
-    pub recall: f64,
-    /// Harmonic mean of the two; 0 where both are.
-    pub f1: f64,
-    /// Items that have the label.
-    pub support: u64,
-}
-
-/// How often items that have one label were given another, or none.
-///
-/// Numbers agree with scikit-learn's `precision_recall_fscore_support` with `zero_division=0` over the labels that occur: an answer that
-/// gives no label is a miss of the label that is right, and not a label of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Confusion {
-    labels: usize,
-    /// `[labels, labels + 1]`: rows are what is right, columns what was given; the last column is none.
-    counts: Vec<u64>,
-}
-
-impl Confusion {
-    /// Nothing counted yet, with this many labels.
-    pub fn new(labels: usize) -> Self {
-        Self {
-            labels,
-            counts: vec![0; labels * (labels + 1)],
-        }
-    }
-
-    /// Count an item.
+    /// What an item counts for, `[3 · labels]`: of each label in turn, whether it is rightly named, named, and wanted.
     ///
     /// # Panics
     /// When there is no such label.
-    pub fn add(&mut self, right: usize, given: Option<usize>) {
-        let given = given.unwrap_or(self.labels);
-        assert!(
-            right < self.labels && given <= self.labels,
-            "labels are numbered from 0"
-        );
-        self.counts[right * (self.labels + 1) + given] += 1;
-    }
-
-    /// Items that have the label `right` and were given the label `given`, or none.
-    pub fn count(&self, right: usize, given: Option<usize>) -> u64 {
-        self.counts[right * (self.labels + 1) + given.unwrap_or(self.labels)]
-    }
-
-    /// Share of the items whose answer is right; NaN without items.
-    pub fn accuracy(&self) -> f64 {
-        let right: u64 = (0..self.labels).map(|i| self.count(i, Some(i))).sum();
-        right as f64 / self.counts.iter().sum::<u64>() as f64
-    }
-
-    /// Precision, recall and F1 of one label.
-    pub fn label(&self, label: usize) -> LabelScores {
-        let hits = self.count(label, Some(label));
-        let support: u64 = self.counts[label * (self.labels + 1)..][..=self.labels].iter().sum();
-        let given: u64 = (0..self.labels).map(|right| self.count(right, Some(label))).sum();
-        let share = |part: u64, of: u64| if of == 0 { 0.0 } else { part as f64 / of as f64 };
-        LabelScores {
-            precision: share(hits, given),
-            recall: share(hits, support),
-            f1: share(2 * hits, given + support),
-            support,
+    pub fn tally(&self, named: Option<usize>, wanted: Option<usize>) -> Vec<f64> {
+        let mut tally = vec![0.0; 3 * self.count()];
+        let right = named.filter(|_| named == wanted);
+        for (column, label) in [right, named, wanted].into_iter().enumerate() {
+            if let Some(label) = label {
+                tally[3 * label + column] = 1.0;
+            }
         }
+        tally
     }
+}
 
-    /// Unweighted means over the labels that occur, as the right one or as an answer.
-    pub fn macro_average(&self) -> LabelScores {
-        self.average(|_| 1.0)
-    }
-
-    /// Means over labels, each weighted with the number of items that have it.
-    pub fn weighted_average(&self) -> LabelScores {
-        self.average(|scores| scores.support as f64)
-    }
-
-    /// F1 of [`macro_average`](Self::macro_average).
-    pub fn macro_f1(&self) -> f64 {
-        self.macro_average().f1
-    }
-
-    fn average(&self, weight: impl Fn(&LabelScores) -> f64) -> LabelScores {
-        let occurs = |label: &usize| (0..self.labels).any(|i| self.count(i, Some(*label)) > 0);
-        let scores = (0..self.labels).map(|label| (label, self.label(label)));
-        let scores: Vec<_> = scores
-            .filter(|(label, scores)| scores.support > 0 || occurs(label))
-            .map(|(_, scores)| scores)
-            .collect();
-        let total: f64 = scores.iter().map(&weight).sum();
-        let mean = |of: fn(&LabelScores) -> f64| scores.iter().map(|s| weight(s) * of(s)).sum::<f64>() / total;
-        LabelScores {
-            precision: mean(|s| s.precision),
-            recall: mean(|s| s.recall),
-            f1: mean(|s| s.f1),
-            support: scores.iter().map(|s| s.support).sum(),
-        }
-    }
+/// F1 of each label, averaged over the labels that are named or wanted: scikit-learn's `f1_score` with `average="macro"` and
+/// `zero_division=0` over these. An answer that names no label is a miss of the one that is wanted, and no label of its own.
+/// NaN where nothing was counted.
+///
+/// Takes a sum of [`Labels::tally`].
+pub fn macro_f1(tally: &[f64]) -> f64 {
+    let (labels, _) = tally.as_chunks::<3>();
+    let f1: Vec<f64> = labels
+        .iter()
+        .filter(|[_, named, wanted]| named + wanted > 0.0)
+        .map(|[right, named, wanted]| 2.0 * right / (named + wanted))
+        .collect();
+    f1.iter().sum::<f64>() / f1.len() as f64
 }

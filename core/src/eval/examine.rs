@@ -324,15 +324,7 @@ impl Prepared {
             );
             let right = named.is_some() && named == wanted;
             result.tally(suite, Measure::Accuracy, || vec![f64::from(right), 1.0]);
-            result.tally(suite, Measure::MacroF1, || {
-                let mut tally = vec![0.0; 3 * labels.count()];
-                for (label, column) in [(named.filter(|_| right), 0), (named, 1), (wanted, 2)] {
-                    if let Some(label) = label {
-                        tally[3 * label + column] += 1.0;
-                    }
-                }
-                tally
-            });
+            result.tally(suite, Measure::MacroF1, || labels.tally(named, wanted));
         }
         if !item.instructions.is_empty() {
             let verdict = ifeval::check(&item.instructions, answer);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::bleu::{BleuConfig, BleuStats};
 use super::chrf::{ChrfConfig, ChrfStats};
+use super::classify::macro_f1;
 use crate::{Error, Result};
 
 /// A number that says how well a model does on some items.
@@ -248,18 +249,6 @@ fn ratio(tally: &[f64]) -> f64 {
         [sum, count, ..] => sum / count,
         _ => f64::NAN,
     }
-}
-
-/// Of each label in turn: answers that name it rightly, answers that name it, items whose label it is. Labels that are neither named nor
-/// wanted do not count, as in scikit-learn.
-fn macro_f1(tally: &[f64]) -> f64 {
-    let (labels, _) = tally.as_chunks::<3>();
-    let f1: Vec<f64> = labels
-        .iter()
-        .filter(|[_, named, wanted]| named + wanted > 0.0)
-        .map(|[right, named, wanted]| 2.0 * right / (named + wanted))
-        .collect();
-    f1.iter().sum::<f64>() / f1.len() as f64
 }
 
 impl fmt::Display for Measure {

@@ -6,7 +6,6 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::random::{Stream, block};
-use crate::{Error, Result};
 
 /// The normal distribution's quantile at 0.975.
 const Z: f64 = 1.959_963_984_540_054;
@@ -31,11 +30,11 @@ pub struct Estimate {
 pub(super) mod nullable {
     use super::*;
 
-    pub fn serialize<S: Serializer>(value: &f64, to: S) -> std::result::Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
         value.is_finite().then_some(*value).serialize(to)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
         Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
     }
 }
@@ -183,65 +182,4 @@ fn quantile(sorted: &[f64], at: f64) -> f64 {
     let below = sorted[place as usize];
     let above = sorted[(place as usize + 1).min(sorted.len() - 1)];
     below + (above - below) * place.fract()
-}
-
-/// Mean difference of two systems on the same items, `tuned` − `base`, with the paired bootstrap. Exactly 0, with an interval of width 0,
-/// where they have the same scores.
-///
-/// # Errors
-/// [`Error::Data`] where there are more scores of one than of the other.
-pub fn paired_difference(base: &[f64], tuned: &[f64], resamples: u32, seed: u64) -> Result<Estimate> {
-    same_length(base.len(), tuned.len())?;
-    let differences: Vec<f64> = base.iter().zip(tuned).map(|(b, t)| t - b).collect();
-    let mean = |items: &[u32]| items.iter().map(|i| differences[*i as usize]).sum::<f64>() / items.len() as f64;
-    Ok(bootstrap(differences.len() as u32, mean, resamples, seed))
-}
-
-/// A statistic for [`bootstrap`]: the sum of the numerators over the sum of the denominators, as the loss of a token is, given the summed
-/// loss and the number of targets of each example.
-///
-/// # Errors
-/// [`Error::Data`] where there are more numerators than denominators, or fewer.
-pub fn ratio_of_sums<'a>(numerators: &'a [f64], denominators: &'a [f64]) -> Result<impl Fn(&[u32]) -> f64 + 'a> {
-    same_length(numerators.len(), denominators.len())?;
-    let sum = |of: &[f64], items: &[u32]| items.iter().map(|i| of[*i as usize]).sum::<f64>();
-    Ok(move |items: &[u32]| sum(numerators, items) / sum(denominators, items))
-}
-
-/// How many items got better, worse, and neither.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcomes {
-    /// Items on which `tuned` is better.
-    pub wins: u64,
-    /// Items on which `base` is better.
-    pub losses: u64,
-    /// Items with equal scores.
-    pub ties: u64,
-}
-
-/// Compare the scores of two systems item by item.
-///
-/// # Errors
-/// [`Error::Data`] where there are more scores of one than of the other, or a score is NaN.
-pub fn outcomes(base: &[f64], tuned: &[f64], higher_is_better: bool) -> Result<Outcomes> {
-    same_length(base.len(), tuned.len())?;
-    let mut found = Outcomes::default();
-    for (i, (base, tuned)) in base.iter().zip(tuned).enumerate() {
-        let order = tuned.partial_cmp(base);
-        let order =
-            order.ok_or_else(|| Error::data(format!("item {} has no score that compares: {base}, {tuned}", i + 1)))?;
-        match if higher_is_better { order } else { order.reverse() } {
-            std::cmp::Ordering::Greater => found.wins += 1,
-            std::cmp::Ordering::Less => found.losses += 1,
-            std::cmp::Ordering::Equal => found.ties += 1,
-        }
-    }
-    Ok(found)
-}
-
-fn same_length(a: usize, b: usize) -> Result<()> {
-    match a == b {
-        true => Ok(()),
-        false => Err(Error::data(format!("{a} and {b} scores of the same items"))),
-    }
 }
