@@ -1,6 +1,8 @@
 # wgpu-sft. `make` lists the targets.
 
 CARGO_TEST = cargo test --release --locked -p wgpu-sft-tests
+# What is published on crates.io, in the order of its dependencies.
+CRATES = wgpu-sft-shaders wgpu-sft wgpu-sft-cli
 MODULE = target/wasm32-unknown-unknown/release/wgpu_sft_web.wasm
 PORT = 8080
 
@@ -19,8 +21,8 @@ some = $(CARGO_TEST) -- --list $(1) | grep -q ': test$$' || { echo 'no test is n
 NPM = web/node_modules/.package-lock.json
 NPM_TESTS = tests/browser/node_modules/.package-lock.json
 
-.PHONY: help deps build demo demo-smollm2 base-model test test-deps lint test-native test-swiftshader web-deps web serve test-browser \
-	bench-browser smollm2-browser test-smollm2 fmt clean-cache
+.PHONY: help deps build demo demo-smollm2 base-model test test-deps lint check-targets doc package dist test-native test-swiftshader \
+	web-deps web serve test-browser bench-browser smollm2-browser test-smollm2 fmt clean-cache
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +44,7 @@ base-model: ## make the base model in base/ again: its corpus, its tokenizer, it
 	@base/train.sh
 
 test: ## every check but the real model's; installs what it needs
-	@for stage in test-deps lint test-native test-swiftshader test-browser; do \
+	@for stage in test-deps lint check-targets doc package test-native test-swiftshader test-browser; do \
 		start=$$(date +%s); \
 		echo "== $$stage"; \
 		$(MAKE) --no-print-directory $$stage || exit 1; \
@@ -64,6 +66,30 @@ lint: ## rustfmt and clippy, natively and for wasm
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	cargo clippy --release --locked -p wgpu-sft-web --target wasm32-unknown-unknown -- -D warnings
+
+# No C compiler of theirs is at hand: a stand-in keeps build scripts content, and nothing is linked.
+NO_CC = $(CURDIR)/scripts/no-cc.sh
+check-targets: export CC_x86_64_pc_windows_msvc = $(NO_CC)
+check-targets: export CC_MASM_ASM_x86_64_pc_windows_msvc = $(NO_CC)
+check-targets: export AR_x86_64_pc_windows_msvc = $(NO_CC)
+check-targets: export CC_aarch64_apple_darwin = $(NO_CC)
+check-targets: export AR_aarch64_apple_darwin = $(NO_CC)
+check-targets: export SDKROOT = /
+check-targets: ## clippy for Windows and macOS, tests included, and for the library in browsers; nothing is linked
+	cargo clippy --release --locked --workspace --exclude wgpu-sft-bindgen --all-targets \
+		--target x86_64-pc-windows-msvc --target aarch64-apple-darwin -- -D warnings
+	cargo clippy --release --locked -p wgpu-sft --no-default-features --features web --target wasm32-unknown-unknown -- -D warnings
+
+# With the packages that lint and the tests choose, so that what is compiled for these serves here.
+doc: ## documentation without warnings, and its examples: target/doc/wgpu_sft
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo test --release --locked --doc -p wgpu-sft -p wgpu-sft-tests
+
+package: ## pack what crates.io gets: target/package; VERIFY=1 builds it from there
+	cargo package --locked --allow-dirty $(if $(VERIFY),,--no-verify --offline) $(addprefix -p ,$(CRATES))
+
+dist: ## a release's archive for this system, tried: target/dist
+	@scripts/dist.sh
 
 test-native: build ## all tests on lavapipe; they run the binary too
 	$(call on,$(LAVAPIPE)) $(CARGO_TEST) -- --skip smollm2::

@@ -81,9 +81,15 @@ case ${1-} in
     test)
         rust
         if [ "$(uname)" = Linux ]; then vulkan lavapipe; fi
+        command_from spirv-val spirv-tools
         have chromium || have chromium-browser || have google-chrome || need chromium
         install_packages
-        if have rustup; then rustup component add rustfmt clippy; fi
+        if have rustup; then
+            rustup component add rustfmt clippy
+            rustup target add x86_64-pc-windows-msvc aarch64-apple-darwin
+        fi
+        # Of every target: what only another system needs is looked at, too.
+        cargo fetch --locked --quiet
         ;;
     *)
         echo "usage: deps.sh build|web|test" >&2

@@ -10,6 +10,7 @@ use wgpu_sft::train::Settings;
 use crate::compare::CompareArgs;
 use crate::data::DataCommand;
 use crate::eval::SuiteArgs;
+use crate::manual::{CompletionsArgs, ManArgs};
 
 /// Instruction-tune small language models on any GPU.
 #[derive(Parser)]
@@ -47,6 +48,10 @@ pub enum Command {
     Data(DataCommand),
     /// Time optimizer steps on made-up tokens, and say what share of the adapter's best they reach
     Bench(BenchArgs),
+    /// Print what makes a shell complete these commands and their flags
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
 }
 
 #[derive(ClapArgs)]

@@ -13,6 +13,7 @@ mod generate;
 mod hub;
 mod init;
 mod interrupt;
+mod manual;
 mod merge;
 mod model_files;
 mod model_folder;
@@ -65,6 +66,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Data(command) => data::run(command),
         Command::Bench(args) => bench::run(args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
     };
     match result {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

@@ -208,7 +208,7 @@ fn every_kernel_is_valid_over_16_bits() {
                 })
                 .collect();
             let over = kernel.over(&storages);
-            let module = validated(family, &over);
+            let (module, _) = validated(family, &over);
             assert_eq!(bindings(&over.source), declared, "{}", over.label);
             let is_float = |ty: &TypeInner| matches!(ty, TypeInner::Vector { scalar, .. } if *scalar == Scalar::F32);
             for (_, variable) in module.global_variables.iter().filter(|(_, v)| v.binding.is_some()) {

@@ -3,6 +3,7 @@
 mod data;
 mod evaluation;
 mod killed;
+mod manual;
 mod models;
 mod refused;
 mod reports;
@@ -19,7 +20,8 @@ use tempfile::TempDir;
 /// The binary, built before the tests.
 fn binary() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
-    let binary = tests.parent().and_then(Path::parent).unwrap().join("wgpu-sft");
+    let name = format!("wgpu-sft{}", std::env::consts::EXE_SUFFIX);
+    let binary = tests.parent().and_then(Path::parent).unwrap().join(name);
     assert!(
         binary.exists(),
         "{} is missing: cargo build --release -p wgpu-sft-cli",

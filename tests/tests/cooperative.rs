@@ -5,14 +5,14 @@ use naga::AddressSpace;
 use naga::back::{msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use wgpu_sft::Error;
-use wgpu_sft::gpu::{Family, Gpu, GpuOptions, Storage, bindings, param_fields};
+use wgpu_sft::gpu::{Family, Gpu, GpuOptions, Kernel, Storage, bindings, param_fields};
 use wgpu_sft::ops::matmul::{Form, Layout, Output, Tile, kernel};
 
 /// Matrices of a size, and the fewest and most lanes of a subgroup: NVIDIA's and Intel's, AMD's, AMD's alone, Apple's.
 const OFFERED: [(u32, [u32; 2]); 4] = [(16, [32, 32]), (16, [32, 64]), (16, [64, 64]), (8, [32, 32])];
 
-#[test]
-fn every_form_is_valid_and_translates() {
+/// Run `each` on a telling sample of the forms, with the lanes of the subgroups that it is for.
+pub fn each_form(mut each: impl FnMut([u32; 2], &Kernel)) {
     let mut count = 0;
     for (size, lanes) in OFFERED {
         let tile = Tile::Cooperative { size, lanes };
@@ -31,7 +31,7 @@ fn every_form_is_valid_and_translates() {
                             parts: false,
                             paired: false,
                         };
-                        translate(&form, lanes);
+                        each(lanes, &kernel(&form));
                         count += 1;
                     }
                 }
@@ -41,8 +41,12 @@ fn every_form_is_valid_and_translates() {
     assert_eq!(count, 4 * 3 * 3 * 3 * 2);
 }
 
-fn translate(form: &Form, lanes: [u32; 2]) {
-    let kernel = kernel(form);
+#[test]
+fn every_form_is_valid_and_translates() {
+    each_form(translate);
+}
+
+fn translate(lanes: [u32; 2], kernel: &Kernel) {
     let (label, text) = (&kernel.label, &kernel.source);
     assert_eq!(
         text.lines().take(2).collect::<Vec<_>>(),

@@ -9,6 +9,27 @@ fn the_readme_shows_the_example() {
     assert!(include_str!("../../README.md").contains(include_str!("readme/example.rs")));
 }
 
+/// A registry shows them far from the repository's folders.
+#[test]
+fn the_crates_own_readmes_link_absolutely() {
+    let readmes = [
+        include_str!("../../shaders/README.md"),
+        include_str!("../../core/README.md"),
+        include_str!("../../native/README.md"),
+    ];
+    for readme in readmes {
+        let links: Vec<_> = readme.split("](").skip(1).collect();
+        assert!(!links.is_empty());
+        for link in links {
+            assert!(
+                link.starts_with("https://"),
+                "{}",
+                link.lines().next().unwrap_or_default()
+            );
+        }
+    }
+}
+
 #[test]
 fn the_example_tunes_a_model() {
     let rows = br#"{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}"#;

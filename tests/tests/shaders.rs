@@ -1,7 +1,7 @@
 //! The shaders as text: they parse and validate, keep to what plain WebGPU offers, and agree with the Rust beside them.
 
 use naga::back::pipeline_constants::process_overrides;
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, Scalar, ScalarKind, StorageAccess, TypeInner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -93,8 +93,8 @@ fn parsed(kernel: &Kernel) -> Module {
 }
 
 /// The kernel as a driver gets it: validated with nothing but WGSL's core (and subgroups for the subgroup forms), its
-/// constants put in.
-pub fn validated(family: Family, kernel: &Kernel) -> Module {
+/// constants put in; and what naga knows of it.
+pub fn validated(family: Family, kernel: &Kernel) -> (Module, ModuleInfo) {
     let subgroup = matches!(family, Family::Subgroup(_)) && kernel.source.contains("subgroup");
     let capabilities = if subgroup { CORE | Capabilities::SUBGROUP } else { CORE };
     let module = parsed(kernel);
@@ -106,10 +106,9 @@ pub fn validated(family: Family, kernel: &Kernel) -> Module {
         .iter()
         .map(|&(name, value)| (name.to_owned(), value))
         .collect();
-    process_overrides(&module, &info, None, &constants)
-        .unwrap_or_else(|e| panic!("{}: {e}", kernel.label))
-        .0
-        .into_owned()
+    let (module, info) =
+        process_overrides(&module, &info, None, &constants).unwrap_or_else(|e| panic!("{}: {e}", kernel.label));
+    (module.into_owned(), info.into_owned())
 }
 
 /// Name, kind and offset of each member of a struct type of a module.
@@ -142,7 +141,7 @@ fn every_form_is_valid_and_within_webgpus_limits() {
     each_kernel(|family, kernel| {
         count += 1;
         let label = &kernel.label;
-        let module = validated(family, kernel);
+        let (module, _) = validated(family, kernel);
         // As the text has them: a bind group layout counts those too that constants make idle.
         let storage = bindings(&kernel.source)
             .iter()

@@ -265,7 +265,11 @@ fn answered(
     Ok((ids, answer))
 }
 
-/// Context and continuation as `TemplateLM._encode_pair` of lm-evaluation-harness makes them.
+/// Context and continuation as `TemplateLM._encode_pair` of lm-evaluation-harness makes them: spaces at the context's end go to
+/// the continuation; ids of both, the first ones with what the tokenizer begins texts with.
+///
+/// # Errors
+/// As [`Tokenizer::encode`].
 pub fn encode_pair(tokenizer: &Tokenizer, context: &str, continuation: &str) -> Result<(Vec<u32>, Vec<u32>)> {
     let kept = context.trim_end();
     let continuation = format!("{}{continuation}", &context[kept.len()..]);

@@ -148,6 +148,10 @@ impl PlanBuilder {
 
     /// Add one dispatch. `tensors` go to the shader's storage bindings in order, as [`Kernel::over`] their storages; `work` is
     /// its floating-point operations, for cutting a plan into submits.
+    ///
+    /// # Panics
+    /// When operands or parameters are not those that the shader's text declares, and when one that is written shares its buffer
+    /// with another.
     pub fn dispatch<P: Params>(
         &mut self,
         kernel: &Kernel,

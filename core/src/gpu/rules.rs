@@ -60,6 +60,9 @@ impl Rows {
     }
 
     /// Rows `start..start + len` of these only.
+    ///
+    /// # Panics
+    /// When these are multiplied already: the chunk comes first.
     pub fn chunk(self, start: u32, len: u32) -> Self {
         assert!(self.times == 1, "a chunk is taken first");
         Self {

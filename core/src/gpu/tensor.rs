@@ -89,6 +89,9 @@ impl Tensor {
     }
 
     /// Numbers `start..start + len` of it. `start` must fall on a multiple of 256 bytes for a tensor that is bound.
+    ///
+    /// # Panics
+    /// When they go beyond its end.
     pub fn slice(&self, start: u64, len: u64) -> Self {
         assert!(start + len <= self.len, "slice {start}+{len} of {}", self.len);
         Self {

@@ -259,6 +259,9 @@ impl Settings {
     }
 
     /// How tasks share an epoch.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a text that is no [`Mix`].
     pub fn mix(&self) -> Result<Mix> {
         Ok(self.mix.as_deref().map(str::parse).transpose()?.unwrap_or_default())
     }
@@ -282,6 +285,9 @@ impl Settings {
     }
 
     /// What the library is told.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming a setting that has no such value.
     pub fn train_config(&self) -> Result<TrainConfig> {
         let default = TrainConfig::default();
         let method = match self.method.as_deref() {
@@ -342,6 +348,9 @@ impl Settings {
     }
 
     /// Bytes that a run may use on the device.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a text that is no size.
     pub fn memory_limit(&self) -> Result<Option<u64>> {
         let parse = |text: &String| {
             let why = || format!("{text:?} is not a size such as 6GiB, 500MB or 1000000");
@@ -351,6 +360,9 @@ impl Settings {
     }
 
     /// Whether the log is written for TensorBoard, too.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for another name than `none`, `tensorboard` and `all`.
     pub fn tensorboard(&self) -> Result<bool> {
         match self.report_to.as_deref() {
             None | Some("none") => Ok(false),
@@ -363,6 +375,9 @@ impl Settings {
     }
 
     /// When activations are computed twice.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a text that is no [`Recompute`].
     pub fn recompute(&self) -> Result<Recompute> {
         self.recompute.as_deref().unwrap_or("auto").parse()
     }
@@ -378,6 +393,9 @@ impl Settings {
     }
 
     /// As TOML, every default written out: fit for `--config`.
+    ///
+    /// # Errors
+    /// As [`Settings::train_config`].
     pub fn to_toml(&self) -> Result<String> {
         let config = self.train_config()?;
         let filled = Self {

@@ -1,6 +1,6 @@
 //! Numbers, dates and command lines as people read them.
 
-use wgpu_sft::report::words::{bytes, command_line, date, duration};
+use wgpu_sft::report::words::{bytes, date, duration};
 
 #[test]
 fn dates_are_those_of_the_calendar() {
@@ -35,6 +35,8 @@ fn sizes_and_times_have_units() {
 #[cfg(unix)]
 #[test]
 fn a_command_line_can_be_typed_again() {
+    use wgpu_sft::report::words::command_line;
+
     let words = [
         "echo",
         "",

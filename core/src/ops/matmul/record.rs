@@ -35,6 +35,9 @@ impl<'a> Matmul<'a> {
     }
 
     /// Add the product to a plan, cut in this way.
+    ///
+    /// # Panics
+    /// When it has more parts than a dispatch has.
     pub fn record_tile(&self, plan: &mut PlanBuilder, tile: Tile) {
         assert!(self.parts.len() <= PARTS && self.low.is_none_or(|low| low.parts.len() <= PARTS));
         let [m, n, k] = self.sizes();
