@@ -15,6 +15,7 @@ mod forms;
 mod generation;
 mod gguf;
 mod golden;
+mod hostile;
 mod kernels;
 mod measures;
 mod memory;
@@ -32,3 +33,7 @@ mod template;
 mod tiles;
 mod train_config;
 mod twins;
+
+/// Counts for the tests that bound memory.
+#[global_allocator]
+static ALLOCATOR: hostile::fuzzed::counting::Counting = hostile::fuzzed::counting::Counting;

@@ -1,5 +1,6 @@
 //! Rows of comma-separated values (RFC 4180): the first line names the columns, and every cell is text.
 
+use std::collections::HashSet;
 use std::io::BufRead;
 
 use serde_json::{Map, Value};
@@ -101,12 +102,11 @@ fn cells(record: &[u8]) -> Result<Vec<String>> {
 /// The names of the columns.
 fn names(record: &[u8]) -> Result<Vec<String>> {
     let names: Vec<String> = cells(record)?.iter().map(|name| name.trim().to_owned()).collect();
-    for (i, name) in names.iter().enumerate() {
-        if names[..i].contains(name) {
-            return Err(Error::data(format!("two columns are named {name:?}")));
-        }
+    let mut seen = HashSet::with_capacity(names.len());
+    match names.iter().find(|name| !seen.insert(*name)) {
+        Some(name) => Err(Error::data(format!("two columns are named {name:?}"))),
+        None => Ok(names),
     }
-    Ok(names)
 }
 
 fn row(header: &[String], record: &[u8]) -> Result<Value> {
