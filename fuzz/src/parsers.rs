@@ -87,7 +87,9 @@ pub fn warm_up() {
     ONCE.get_or_init(|| {
         model();
         let (tokenizer, template) = chat();
-        conversation().example(template, tokenizer, TrainOn::All).expect("a fixture");
+        conversation()
+            .example(template, tokenizer, TrainOn::All)
+            .expect("a fixture");
         let _ = conversation().spans(template, TrainOn::Last);
         // Tables that the libraries build when they are first needed.
         for parser in &PARSERS {
@@ -97,7 +99,13 @@ pub fn warm_up() {
 }
 
 fn conversation() -> Conversation {
-    let said = [("system", "Be brief."), ("user", "1 < 2?\n"), ("assistant", " Yes, \u{e9}."), ("user", "So?"), ("assistant", "So.")];
+    let said = [
+        ("system", "Be brief."),
+        ("user", "1 < 2?\n"),
+        ("assistant", " Yes, \u{e9}."),
+        ("user", "So?"),
+        ("assistant", "So."),
+    ];
     Conversation {
         messages: said.map(|(role, text)| Message::new(role, text)).to_vec(),
         ..Default::default()
@@ -108,8 +116,18 @@ fn conversation() -> Conversation {
 fn read(entries: &[TensorEntry], file: &[u8]) -> Outcome {
     for entry in entries {
         let stored = entry.read(file).map_err(words)?;
-        assert_eq!(stored.len() as u64, entry.range.end - entry.range.start, "{}", entry.name);
-        assert_eq!(entry.decode(file).map_err(words)?.len(), entry.elements(), "{}", entry.name);
+        assert_eq!(
+            stored.len() as u64,
+            entry.range.end - entry.range.start,
+            "{}",
+            entry.name
+        );
+        assert_eq!(
+            entry.decode(file).map_err(words)?.len(),
+            entry.elements(),
+            "{}",
+            entry.name
+        );
         let mut at = entry.range.start;
         for piece in entry.pieces(stored.len() as u64 / 16) {
             assert_eq!(piece.start, at, "{}: a hole between pieces", entry.name);
@@ -129,7 +147,11 @@ fn weights(bytes: &[u8]) -> Outcome {
             bytes: &bytes[..header as usize],
             ..start
         };
-        assert_eq!(safetensors::tensors(&[header], None), whole, "the header says something else");
+        assert_eq!(
+            safetensors::tensors(&[header], None),
+            whole,
+            "the header says something else"
+        );
     }
     let tensors = whole.map_err(words)?;
     read(&tensors.entries, bytes)?;
@@ -138,7 +160,12 @@ fn weights(bytes: &[u8]) -> Outcome {
 
 fn index(bytes: &[u8]) -> Outcome {
     let index = Index::parse(text(bytes)?).map_err(words)?;
-    assert!(index.shards.iter().all(|name| !name.contains(['/', '\\', '\0']) && !name.starts_with('.')));
+    assert!(
+        index
+            .shards
+            .iter()
+            .all(|name| !name.contains(['/', '\\', '\0']) && !name.starts_with('.'))
+    );
     assert!(index.weight_map.values().all(|shard| *shard < index.shards.len()));
     let empty = safetensors::serialize(&[], None).map_err(words)?;
     let files: Vec<&[u8]> = index.shards.iter().map(|_| &empty[..]).collect();
@@ -160,11 +187,16 @@ fn gguf(bytes: &[u8]) -> Outcome {
                 break None;
             }
             Ok(Begun::More(more)) => {
-                assert!(more > have as u64 && more <= start.file_bytes, "it asks for what it has");
+                assert!(
+                    more > have as u64 && more <= start.file_bytes,
+                    "it asks for what it has"
+                );
                 have = more as usize;
             }
             Ok(Begun::Header(mut gguf)) => {
-                let rest = gguf.missing().map(|range| &bytes[range.start as usize..range.end as usize]);
+                let rest = gguf
+                    .missing()
+                    .map(|range| &bytes[range.start as usize..range.end as usize]);
                 break Some(rest.map_or(Ok(()), |rest| gguf.complete(rest)).map(|()| gguf));
             }
             Err(error) => break Some(Err(error)),
@@ -249,7 +281,13 @@ fn parquet(bytes: &[u8]) -> Outcome {
 
 /// Texts to and fro.
 fn encode(tokenizer: &Tokenizer) -> Outcome {
-    for text in ["", " ", "a", "Hello  world\n\n 123's \u{e9}e\u{301} \u{4e2d}\u{6587} \u{1f600}<s></s><|im_end|>", &"ab ".repeat(50)] {
+    for text in [
+        "",
+        " ",
+        "a",
+        "Hello  world\n\n 123's \u{e9}e\u{301} \u{4e2d}\u{6587} \u{1f600}<s></s><|im_end|>",
+        &"ab ".repeat(50),
+    ] {
         for add_special in [false, true] {
             let ids = tokenizer.encode(text, add_special).map_err(words)?;
             tokenizer.decode(&ids, add_special).map_err(words)?;
@@ -270,7 +308,10 @@ fn tokenizer(bytes: &[u8]) -> Outcome {
     let tokenizer = Tokenizer::from_json(bytes, TokenizerConfig::default()).map_err(words)?;
     encode(&tokenizer)?;
     let (_, template) = chat();
-    conversation().example(template, &tokenizer, TrainOn::All).map(drop).map_err(words)
+    conversation()
+        .example(template, &tokenizer, TrainOn::All)
+        .map(drop)
+        .map_err(words)
 }
 
 fn tokenizer_config(bytes: &[u8]) -> Outcome {
@@ -298,20 +339,38 @@ fn template(bytes: &[u8]) -> Outcome {
     render(&template)?;
     for train_on in [TrainOn::All, TrainOn::Last, TrainOn::Assistant] {
         let (text, spans) = conversation().spans(&template, train_on).map_err(words)?;
-        assert!(spans.iter().all(|span| text.get(span.clone()).is_some()), "{spans:?} of {text:?}");
+        assert!(
+            spans.iter().all(|span| text.get(span.clone()).is_some()),
+            "{spans:?} of {text:?}"
+        );
     }
-    conversation().example(&template, tokenizer, TrainOn::Assistant).map(drop).map_err(words)?;
-    wgpu_sft::data::terminators(tokenizer, Some(&template), &[]).map(drop).map_err(words)
+    conversation()
+        .example(&template, tokenizer, TrainOn::Assistant)
+        .map(drop)
+        .map_err(words)?;
+    wgpu_sft::data::terminators(tokenizer, Some(&template), &[])
+        .map(drop)
+        .map_err(words)
 }
 
 fn config(bytes: &[u8]) -> Outcome {
     let text = text(bytes)?;
     let config = ModelConfig::from_json(text).map_err(words)?;
     let saved = hf::config_json(None, &config, Dtype::F32).map_err(words)?;
-    assert_eq!(ModelConfig::from_json(&saved).as_ref(), Ok(&config), "saved and read again");
+    assert_eq!(
+        ModelConfig::from_json(&saved).as_ref(),
+        Ok(&config),
+        "saved and read again"
+    );
     hf::config_json(Some(text), &config, Dtype::Bf16).map_err(words)?;
     let _ = hf::generation_config_json(Some(text), &config, &[1]);
-    assert!(config.rope.inverse_frequencies(config.head_dim).iter().all(|angle| !angle.is_nan()));
+    assert!(
+        config
+            .rope
+            .inverse_frequencies(config.head_dim)
+            .iter()
+            .all(|angle| !angle.is_nan())
+    );
     let limits = (128 << 20, Family::Tiled);
     for (keep, capacity) in [(Use::Trained, 1), (Use::Frozen(None), u32::MAX)] {
         let plan = memory::plan(&config, keep, [Storage::F32; 2], None, (capacity, true), limits);
@@ -324,7 +383,11 @@ fn adapter(bytes: &[u8]) -> Outcome {
     let [text, file] = parts(bytes);
     let config = peft::AdapterConfig::from_json(self::text(text)?).map_err(words)?;
     let again = peft::AdapterConfig::from_json(&config.to_json()).map_err(words)?;
-    assert_eq!(again.scale().to_bits(), config.scale().to_bits(), "saved and read again");
+    assert_eq!(
+        again.scale().to_bits(),
+        config.scale().to_bits(),
+        "saved and read again"
+    );
     config.modules(model()).map_err(words)?;
     let pairs = peft::read(file, &config, model()).map_err(words)?;
     peft::write(&pairs, &config, model()).map(drop).map_err(words)
@@ -335,7 +398,14 @@ fn checkpoint(bytes: &[u8]) -> Outcome {
     let again = State::from_json(state.to_json().map_err(words)?.as_bytes()).map_err(words)?;
     assert_eq!(again, state, "saved and read again");
     state.check(&again.identity).map_err(words)?;
-    assert!(state.files.keys().all(|name| !name.contains(['/', '\\']) && name != ".."), "{:?}", state.files);
+    assert!(
+        state
+            .files
+            .keys()
+            .all(|name| !name.contains(['/', '\\']) && name != ".."),
+        "{:?}",
+        state.files
+    );
     let _ = state.check_file("optimizer.safetensors", bytes);
     tensors(&state.identity.config, model()).map(drop).map_err(words)
 }

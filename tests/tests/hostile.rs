@@ -8,6 +8,7 @@ mod files;
 #[path = "../../fuzz/src/lib.rs"]
 pub mod fuzzed;
 mod templates;
+mod weights;
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,11 @@ fn run(parser: &str, case: &str, bytes: &[u8]) -> Outcome {
     let begun = Instant::now();
     let outcome = std::panic::catch_unwind(|| Parser::named(parser).run(bytes));
     let outcome = outcome.unwrap_or_else(|_| panic!("{parser}, {case}: see above"));
-    assert!(begun.elapsed() < PATIENCE, "{parser}, {case}: took {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < PATIENCE,
+        "{parser}, {case}: took {:?}",
+        begun.elapsed()
+    );
     outcome
 }
 
@@ -48,4 +53,12 @@ fn cases(parser: &str) -> Vec<(String, Vec<u8>)> {
         .collect();
     all.sort();
     all
+}
+
+/// The sound file of that name.
+fn sound(parser: &str, name: &str) -> Vec<u8> {
+    let found = cases(parser)
+        .into_iter()
+        .find(|(case, _)| case == &format!("sound-{name}"));
+    found.expect(name).1
 }

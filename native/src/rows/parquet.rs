@@ -50,7 +50,9 @@ pub fn for_each_json(file: File, mut each: impl FnMut(Place, Value) -> RowResult
 fn contained<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let why = panic.downcast_ref::<String>().map(String::as_str);
-        let why = why.or(panic.downcast_ref::<&str>().copied()).unwrap_or("it holds what cannot be");
+        let why = why
+            .or(panic.downcast_ref::<&str>().copied())
+            .unwrap_or("it holds what cannot be");
         Err(anyhow!("{why}"))
     })
 }
@@ -106,7 +108,9 @@ fn check_pages(file: &File, metadata: &ParquetMetaData) -> Result<()> {
         for column in group.columns() {
             let named = || format!("row group {}, column {}", number + 1, column.column_path());
             let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
-            let place = u64::try_from(start).ok().zip(u64::try_from(column.compressed_size()).ok());
+            let place = u64::try_from(start)
+                .ok()
+                .zip(u64::try_from(column.compressed_size()).ok());
             let end = place.and_then(|(start, length)| Some((start, start.checked_add(length)?)));
             let Some((mut at, end)) = end.filter(|(_, end)| *end <= bytes) else {
                 bail!("{}: lies outside of the file", named());
@@ -148,15 +152,24 @@ impl Page {
             Ok(())
         })?;
         let negative = |_| anyhow!("a size is negative");
-        let [unpacked, packed] = [u64::try_from(unpacked).map_err(negative)?, u64::try_from(packed).map_err(negative)?];
-        let [values, entries] = [u64::try_from(values).map_err(negative)?, u64::try_from(entries).map_err(negative)?];
+        let [unpacked, packed] = [
+            u64::try_from(unpacked).map_err(negative)?,
+            u64::try_from(packed).map_err(negative)?,
+        ];
+        let [values, entries] = [
+            u64::try_from(values).map_err(negative)?,
+            u64::try_from(entries).map_err(negative)?,
+        ];
         let bytes = header.at + packed;
         ensure!(bytes <= end - at, "{packed} bytes of it reach past the column's end");
         ensure!(
             unpacked <= UNPACKED_FROM_NOTHING + UNPACKED * packed,
             "{packed} bytes are said to be {unpacked} bytes packed"
         );
-        ensure!(entries <= unpacked, "{unpacked} bytes are said to be a dictionary of {entries}");
+        ensure!(
+            entries <= unpacked,
+            "{unpacked} bytes are said to be a dictionary of {entries}"
+        );
         Ok(Self { bytes, values })
     }
 }
@@ -226,7 +239,9 @@ impl<'a> Thrift<'a> {
             }
             field = match head >> 4 {
                 0 => i16::try_from(self.signed()?)?,
-                step => field.checked_add(i16::from(step)).context("a header has too many fields")?,
+                step => field
+                    .checked_add(i16::from(step))
+                    .context("a header has too many fields")?,
             };
             self.path.push(field);
             // Whether it is true is part of the field's head.

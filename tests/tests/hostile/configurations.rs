@@ -89,7 +89,11 @@ fn settings(draw: &Draw) -> Settings {
         lora_target_modules: draw.maybe(&[
             TargetModules::AllLinear,
             TargetModules::Names(vec![draw.of(&LINEAR_MODULES).to_owned()]),
-            TargetModules::Names([draw.of(&LINEAR_MODULES), draw.of(&LINEAR_MODULES)].map(str::to_owned).to_vec()),
+            TargetModules::Names(
+                [draw.of(&LINEAR_MODULES), draw.of(&LINEAR_MODULES)]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ),
         ]),
         learning_rate: draw.maybe(&[0.0, 1e-5, 1e-3, -1.0]),
         lr_scheduler_type: draw.maybe(&LrSchedulerType::ALL),
@@ -120,7 +124,10 @@ fn rows(draw: &Draw, vocab: usize) -> String {
     let row = |_| {
         let length = draw.of(&[2, 3, 7, 11, 16, 23]);
         let ids: Vec<usize> = (0..length).map(|_| draw.below(vocab)).collect();
-        let labels = ids.iter().enumerate().map(|(i, id)| if i == 1 || draw.below(2) == 0 { *id as i64 } else { -100 });
+        let labels = ids
+            .iter()
+            .enumerate()
+            .map(|(i, id)| if i == 1 || draw.below(2) == 0 { *id as i64 } else { -100 });
         let labels: Vec<i64> = labels.collect();
         json!({"input_ids": ids, "labels": labels, "task": draw.of(&["a", "b", ""])}).to_string() + "\n"
     };
@@ -147,15 +154,19 @@ fn train(gpu: &Gpu, draw: &Draw) -> Result<u64> {
     let with = settings.rows().preparation(config.max_position_embeddings, for_model)?;
     let (mut examples, mut tally, mut intake): (Vec<Example>, _, _) = (vec![], Tally::new(&with), Intake::new(&with)?);
     tally.begin_file(1.0)?;
-    for_each_row(rows(draw, config.vocab_size).as_bytes(), &settings.rows().reading()?, |place, row| {
-        let row = row.and_then(|row| with.prepare(place, row));
-        let task = row.as_ref().ok().and_then(|row| row.task.clone()).unwrap_or_default();
-        for example in intake.take(place, row)? {
-            tally.add(&task, &example)?;
-            examples.push(example);
-        }
-        Ok(())
-    })?;
+    for_each_row(
+        rows(draw, config.vocab_size).as_bytes(),
+        &settings.rows().reading()?,
+        |place, row| {
+            let row = row.and_then(|row| with.prepare(place, row));
+            let task = row.as_ref().ok().and_then(|row| row.task.clone()).unwrap_or_default();
+            for example in intake.take(place, row)? {
+                tally.add(&task, &example)?;
+                examples.push(example);
+            }
+            Ok(())
+        },
+    )?;
     tally.end_file("rows".to_owned(), 1.0, intake.finish()?);
     let stored = draw.of(&[Dtype::F32, Dtype::Bf16, Dtype::F16]);
     let base = BaseModel {
@@ -169,26 +180,46 @@ fn train(gpu: &Gpu, draw: &Draw) -> Result<u64> {
     course.check_bindings(gpu)?;
     let before = gpu.memory().live();
     let model = put_on(gpu, &config, (course.usage, stored))?;
-    assert_eq!(gpu.memory().live() - before, course.memory.weights, "the model's weights");
+    assert_eq!(
+        gpu.memory().live() - before,
+        course.memory.weights,
+        "the model's weights"
+    );
     let mut trainer = pollster::block_on(course.trainer(model))?;
     let steps = course.total.min(2);
     for step in 0..steps {
         let batches = course.batches(&examples, step)?;
-        assert!(batches.iter().all(|batch| batch.tokens.len() <= course.capacity()), "a micro-batch is too long");
+        assert!(
+            batches.iter().all(|batch| batch.tokens.len() <= course.capacity()),
+            "a micro-batch is too long"
+        );
         pollster::block_on(trainer.submit(&batches))?;
         let metrics = pollster::block_on(trainer.metrics())?;
-        assert!(metrics.loss().is_finite() && metrics.grad_norm.is_finite(), "step {}: {metrics:?}", step + 1);
+        assert!(
+            metrics.loss().is_finite() && metrics.grad_norm.is_finite(),
+            "step {}: {metrics:?}",
+            step + 1
+        );
     }
     let used = gpu.memory().live() - before;
     let planned = course.memory.total();
-    assert!(trainer.recomputes() == course.memory.recompute, "planned with another recomputation");
-    assert!((planned..planned + UNPLANNED).contains(&used), "{used} bytes are used, {planned} were planned");
+    assert!(
+        trainer.recomputes() == course.memory.recompute,
+        "planned with another recomputation"
+    );
+    assert!(
+        (planned..planned + UNPLANNED).contains(&used),
+        "{used} bytes are used, {planned} were planned"
+    );
     Ok(steps)
 }
 
 #[test]
 fn runs_train_or_are_refused() {
-    let wanted = std::env::var("WGPU_SFT_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(TRAINED);
+    let wanted = std::env::var("WGPU_SFT_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(TRAINED);
     let gpu = gpu();
     let (mut trained, mut refused) = (0, 0);
     for case in 0.. {
@@ -197,11 +228,13 @@ fn runs_train_or_are_refused() {
             next: Cell::new(0),
         };
         let begun = Instant::now();
-        let told = || format!("case {case}: {} {:?}", model_json(&draw()), {
-            let draw = draw();
-            model_json(&draw);
-            settings(&draw)
-        });
+        let told = || {
+            format!("case {case}: {} {:?}", model_json(&draw()), {
+                let draw = draw();
+                model_json(&draw);
+                settings(&draw)
+            })
+        };
         match catch_unwind(AssertUnwindSafe(|| train(&gpu, &draw()))) {
             Ok(Ok(steps)) => trained += usize::from(steps > 0),
             Ok(Err(Error::Config { field, why })) => {

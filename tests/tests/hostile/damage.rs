@@ -39,7 +39,10 @@ fn numbers(text: &str) -> Vec<std::ops::Range<usize>> {
 
 fn damage(parser: &str) {
     let all = cases(parser);
-    assert!(all.iter().any(|(name, _)| name.starts_with("sound-")), "{parser} has no sound file");
+    assert!(
+        all.iter().any(|(name, _)| name.starts_with("sound-")),
+        "{parser} has no sound file"
+    );
     for (name, file) in all {
         let outcome = run(parser, &name, &file);
         if !name.starts_with("sound-") {

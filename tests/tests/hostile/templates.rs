@@ -43,12 +43,24 @@ fn what_grows_is_refused() {
 #[test]
 fn what_has_no_end_is_refused() {
     for (source, words) in [
-        ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "fuel"),
+        (
+            "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+            "fuel",
+        ),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
-        ("{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}{% endfor %}", "deep in each other"),
+        (
+            "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}{% endfor %}",
+            "deep in each other",
+        ),
         ("{% set ns = namespace(x=1) %}{% set ns.x = ns %}{{ ns }}", "namespace"),
-        ("{% set ns = namespace(x=1) %}{% set ns.x = [ns] %}{{ ns }}", "namespace"),
-        ("{% set ns = namespace(x=1) %}{% for i in range(9000) %}{% set ns.x = namespace(x=ns.x) %}{% endfor %}", "namespace"),
+        (
+            "{% set ns = namespace(x=1) %}{% set ns.x = [ns] %}{{ ns }}",
+            "namespace",
+        ),
+        (
+            "{% set ns = namespace(x=1) %}{% for i in range(9000) %}{% set ns.x = namespace(x=ns.x) %}{% endfor %}",
+            "namespace",
+        ),
     ] {
         refused("template", source, &["chat template: ", words]);
     }
@@ -73,13 +85,28 @@ fn what_is_measured_is_not_changed() {
         ("{% set x = {'a': {'b': [1, 2]}} %}{{ x.a.b[1:] + [3] }}", "[2, 3]"),
         ("{% set x = 'a' if false else \"%}\" ~ '=' %}{{ x }}", "%}="),
         ("{% set x %}a{% endset %}{{ x * 2 }}", "aa"),
-        ("{% set ns = namespace(a=1) %}{% set ns.a = ns.a + 1 %}{{ ns.a ** 2 }}", "4"),
-        ("{% raw %}{% set x = 1 + 1 %}{{ a ~ b }}{% endraw %}", "{% set x = 1 + 1 %}{{ a ~ b }}"),
+        (
+            "{% set ns = namespace(a=1) %}{% set ns.a = ns.a + 1 %}{{ ns.a ** 2 }}",
+            "4",
+        ),
+        (
+            "{% raw %}{% set x = 1 + 1 %}{{ a ~ b }}{% endraw %}",
+            "{% set x = 1 + 1 %}{{ a ~ b }}",
+        ),
         ("{# {% set x = 1 %} {{ 1 + 1 }} #}{{ 1.5e+1 + 1 }}", "16.0"),
-        ("{% macro f(a, b=1 + 1) %}{{ a + b }}{% endmacro %}{{ f(1) }}{{ f(1, *[1 + 2]) }}", "34"),
+        (
+            "{% macro f(a, b=1 + 1) %}{{ a + b }}{% endmacro %}{{ f(1) }}{{ f(1, *[1 + 2]) }}",
+            "34",
+        ),
         ("{% if 1 + 1 == 2 and not '' ~ '' %}yes{% endif +%}\n", "yes\n"),
-        ("{{ undefined_thing ~ 'a' }}{{ [1, 2] | join('+') }}{{ 'a*b' | replace('*', '+') }}", "a1+2a+b"),
-        ("{{ 'a\nb' | indent(2) }}{{ '%-4s|' | format('x') }}{{ ', '.join(['a', 'b']) }}", "a\n  bx   |a, b"),
+        (
+            "{{ undefined_thing ~ 'a' }}{{ [1, 2] | join('+') }}{{ 'a*b' | replace('*', '+') }}",
+            "a1+2a+b",
+        ),
+        (
+            "{{ 'a\nb' | indent(2) }}{{ '%-4s|' | format('x') }}{{ ', '.join(['a', 'b']) }}",
+            "a\n  bx   |a, b",
+        ),
     ] {
         let template = ChatTemplate::new(source, &TokenizerConfig::default(), None).expect(source);
         let rendered = template.render(&[], &RenderOptions::default()).expect(source);
