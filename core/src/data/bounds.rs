@@ -65,7 +65,10 @@ pub(super) fn bound(environment: &mut Environment<'_>) {
 }
 
 fn too_much(what: &str) -> Error {
-    Error::new(ErrorKind::InvalidOperation, format!("{what} is too large for what the template is given"))
+    Error::new(
+        ErrorKind::InvalidOperation,
+        format!("{what} is too large for what the template is given"),
+    )
 }
 
 fn limit(state: &State) -> usize {
@@ -84,7 +87,9 @@ fn allow(state: &State, what: &str, bytes: Option<usize>) -> Result<()> {
 /// Take from what a rendering has left of something.
 fn spend(state: &mut State, name: &str, all: usize, spent: usize) -> Result<()> {
     let left = state.get_temp(name).and_then(|left| left.as_usize()).unwrap_or(all);
-    let left = left.checked_sub(spent).ok_or_else(|| too_much(&format!("what is {name}")))?;
+    let left = left
+        .checked_sub(spent)
+        .ok_or_else(|| too_much(&format!("what is {name}")))?;
     state.set_temp(name, Value::from(left));
     Ok(())
 }
@@ -97,7 +102,11 @@ pub(super) fn print(state: &mut State, text: &str) -> Result<()> {
 
 /// The left side of an operator.
 fn operand(state: &mut State, value: Value) -> Result<Value> {
-    allow(state, "a text or a list", Some(value.as_str().map_or_else(|| value.len().unwrap_or(0), str::len)))?;
+    allow(
+        state,
+        "a text or a list",
+        Some(value.as_str().map_or_else(|| value.len().unwrap_or(0), str::len)),
+    )?;
     Ok(value)
 }
 
@@ -115,7 +124,9 @@ fn stored(state: &mut State, value: Value, member: bool) -> Result<Value> {
 
 /// A namespace can change, so that one in another could have no end.
 fn is_namespace(value: &Value) -> bool {
-    value.as_object().is_some_and(|object| object.type_name().ends_with("Namespace"))
+    value
+        .as_object()
+        .is_some_and(|object| object.type_name().ends_with("Namespace"))
 }
 
 fn nested_namespace() -> Error {
@@ -126,14 +137,21 @@ fn measure(value: &Value, depth: usize, bytes: &mut Option<usize>, values: &mut 
     let mut take = |some: usize| {
         *bytes = bytes.and_then(|left| left.checked_sub(some));
         *values += 1;
-        if bytes.is_none() { Err(too_much("what is stored")) } else { Ok(()) }
+        if bytes.is_none() {
+            Err(too_much("what is stored"))
+        } else {
+            Ok(())
+        }
     };
     if let Some(text) = value.as_str() {
         return take(text.len());
     }
     take(1)?;
     if depth == DEPTH {
-        return Err(Error::new(ErrorKind::InvalidOperation, format!("lists lie more than {DEPTH} deep in each other")));
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            format!("lists lie more than {DEPTH} deep in each other"),
+        ));
     }
     if depth > 0 && is_namespace(value) {
         return Err(nested_namespace());
@@ -151,18 +169,27 @@ fn measure(value: &Value, depth: usize, bytes: &mut Option<usize>, values: &mut 
 
 /// Bytes of a text once every `from` in it is a `to`.
 fn replaced(text: &str, from: &str, to: &str) -> Option<usize> {
-    text.matches(from).count().checked_mul(to.len())?.checked_add(text.len())
+    text.matches(from)
+        .count()
+        .checked_mul(to.len())?
+        .checked_add(text.len())
 }
 
 fn replace(state: &mut State, text: StringInput<'_>, from: StringInput<'_>, to: StringInput<'_>) -> Result<Value> {
-    allow(state, "what replace makes", replaced(text.as_str(), from.as_str(), to.as_str()))?;
+    allow(
+        state,
+        "what replace makes",
+        replaced(text.as_str(), from.as_str(), to.as_str()),
+    )?;
     filters::replace(state, text, from, to)
 }
 
 /// Bytes of items with a text between them.
 fn joined(items: &Value, joiner: &str) -> Option<usize> {
     let mut items = items.try_iter().ok()?;
-    items.try_fold(0usize, |sum, item| sum.checked_add(joiner.len() + item.as_str().map_or(8, str::len)))
+    items.try_fold(0usize, |sum, item| {
+        sum.checked_add(joiner.len() + item.as_str().map_or(8, str::len))
+    })
 }
 
 fn join(
@@ -189,7 +216,9 @@ fn indent(
     let width_by_name: Option<usize> = kwargs.peek("width").ok();
     let width_given = width.or(width_by_name).unwrap_or(4);
     let lines = text.as_str().matches('\n').count() + 1;
-    let bytes = lines.checked_mul(width_given).and_then(|bytes| bytes.checked_add(text.as_str().len()));
+    let bytes = lines
+        .checked_mul(width_given)
+        .and_then(|bytes| bytes.checked_add(text.as_str().len()));
     // As of a template that sees nothing but this text: there is no room for a state among so many arguments.
     if bytes.is_none_or(|bytes| bytes > most(0, text.as_str().len())) {
         return Err(too_much("what indent makes"));
@@ -201,7 +230,10 @@ fn indent(
 fn narrow(text: &str) -> Result<()> {
     let wide = |directive: &str| directive.split(|c: char| !c.is_ascii_digit()).any(|run| run.len() > 4);
     // What follows a directive's sign, up to the next white space.
-    let directives = text.split(['%', '{']).skip(1).filter_map(|rest| rest.split_whitespace().next());
+    let directives = text
+        .split(['%', '{'])
+        .skip(1)
+        .filter_map(|rest| rest.split_whitespace().next());
     match directives.map(wide).any(|wide| wide) {
         true => Err(too_much("a format's width")),
         false => Ok(()),
@@ -210,7 +242,10 @@ fn narrow(text: &str) -> Result<()> {
 
 fn format(state: &mut State, text: &Value, arguments: Rest<ValueOrKwargs>) -> Result<Value> {
     narrow(text.as_str().unwrap_or_default())?;
-    let given: usize = arguments.iter().map(|argument| argument.as_str().map_or(0, str::len)).sum();
+    let given: usize = arguments
+        .iter()
+        .map(|argument| argument.as_str().map_or(0, str::len))
+        .sum();
     allow(state, "what format makes", Some(given))?;
     filters::format(state, text, arguments)
 }
@@ -271,7 +306,7 @@ pub(super) fn tag(text: &str) -> Option<(String, usize)> {
             }
             (None, b'(' | b'[' | b'{') => open += 1,
             (None, b')' | b']' | b'}') => open = open.saturating_sub(1),
-            (None, b'=') if is_set && value.is_none() => {
+            (None, b'=') if is_set && value.is_none() && open == 0 => {
                 out.push_str(text.get(from..=at)?);
                 out.push('(');
                 (from, value) = (at + 1, Some(at + 1));
@@ -291,8 +326,15 @@ pub(super) fn tag(text: &str) -> Option<(String, usize)> {
 
 /// The word that a tag begins with.
 pub(super) fn first_word(tag: &str) -> &str {
-    let inside = tag.get(2..).unwrap_or_default().trim_start_matches(['-', '+']).trim_start();
-    inside.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
+    let inside = tag
+        .get(2..)
+        .unwrap_or_default()
+        .trim_start_matches(['-', '+'])
+        .trim_start();
+    inside
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .next()
+        .unwrap_or_default()
 }
 
 /// Whether what `set` stores, from `value` on, becomes part of something.
@@ -303,7 +345,10 @@ fn member(tag: &str, value: Option<usize>) -> bool {
 /// Whether a sign stands between two values: behind one, and not in a number or at the tag's end.
 fn is_between(before: &str, behind: &[u8], closes: &[u8]) -> bool {
     let before = before.trim_end();
-    let word = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_' && c != '.').next().unwrap_or_default();
+    let word = before
+        .rsplit(|c: char| !c.is_alphanumeric() && c != '_' && c != '.')
+        .next()
+        .unwrap_or_default();
     let exponent = word.starts_with(|c: char| c.is_ascii_digit()) && word.ends_with(['e', 'E']);
     let value = before.ends_with(|c: char| c.is_alphanumeric() || "_)]}\"'".contains(c));
     value && !exponent && !BEFORE_A_VALUE.contains(&word) && !behind.starts_with(closes)

@@ -52,6 +52,9 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Template`] with the template's line when it cannot be parsed.
     pub fn new(source: &str, tokens: &TokenizerConfig, now: Option<i64>) -> Result<Self> {
+        if source.contains(bounds::MOST) {
+            return Err(Error::template(format!("{} is a name that is not free", bounds::MOST)));
+        }
         let (rewritten, marks_generation) = rewrite(source);
         let mut environment = Environment::new();
         environment.set_syntax(
@@ -136,7 +139,9 @@ impl ChatTemplate {
         if let Some([open, close]) = marks {
             variables.insert(MARKS.into(), Value::String([open, close].iter().collect()));
         }
-        let seen = variables.iter().map(|(name, value)| name.len() + bounds::bytes_of(value));
+        let seen = variables
+            .iter()
+            .map(|(name, value)| name.len() + bounds::bytes_of(value));
         let most = bounds::most(self.source.len(), seen.sum());
         variables.insert(bounds::MOST.into(), most.into());
         let template = self.environment.get_template("chat").map_err(explain)?;
@@ -174,7 +179,11 @@ fn rewrite(source: &str) -> (String, bool) {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
         let comment = tag.starts_with("{#");
-        let word = if tag.starts_with("{%") { bounds::first_word(tag) } else { "" };
+        let word = if tag.starts_with("{%") {
+            bounds::first_word(tag)
+        } else {
+            ""
+        };
         let until = |mark: &str| tag.find(mark).map_or(tag.len(), |end| end + mark.len());
         let (text, end) = match word {
             _ if comment => (tag[..until("#}")].to_owned(), until("#}")),

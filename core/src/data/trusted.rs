@@ -37,17 +37,24 @@ pub(super) fn check(tokenizer_json: &[u8]) -> Result<()> {
     let outline: Outline = serde_json::from_slice(tokenizer_json).map_err(|e| bad(e.to_string()))?;
     let prefix = outline.model.continuing_subword_prefix.as_str().unwrap_or_default();
     if !prefix.is_empty() && matches!(outline.model.kind.as_str(), None | Some("BPE")) {
-        return Err(bad(format!("BPE with a continuing_subword_prefix ({prefix:?}) is not supported")));
+        return Err(bad(format!(
+            "BPE with a continuing_subword_prefix ({prefix:?}) is not supported"
+        )));
     }
     for value in objects(&outline.normalizer) {
         if !value["precompiled_charsmap"].is_null() {
             return Err(bad("the normalizer Precompiled is not supported"));
         }
     }
-    for part in [[&outline.normalizer, &outline.pre_tokenizer], [&outline.decoder, &Value::Null]] {
+    for part in [
+        [&outline.normalizer, &outline.pre_tokenizer],
+        [&outline.decoder, &Value::Null],
+    ] {
         let longer: f64 = part.into_iter().flat_map(objects).map(lengthening).product();
         if longer > LONGER {
-            return Err(bad(format!("its steps could make a text {longer:.0} times as long: {LONGER} at most")));
+            return Err(bad(format!(
+                "its steps could make a text {longer:.0} times as long: {LONGER} at most"
+            )));
         }
     }
     objects(&outline.post_processor).try_for_each(frame)
@@ -87,17 +94,23 @@ fn lengthening(step: &Value) -> f64 {
 
 /// What is put around a text: the text once, and tokens that are listed.
 fn frame(step: &Value) -> Result<()> {
-    let Some(pieces) = step["single"].as_array() else { return Ok(()) };
+    let Some(pieces) = step["single"].as_array() else {
+        return Ok(());
+    };
     let texts = pieces.iter().filter(|piece| !piece["Sequence"].is_null());
     if !texts.map(|piece| &piece["Sequence"]["id"]).eq(["A"]) {
         return Err(bad("the post-processor's \"single\" must have the text, A, once"));
     }
     for piece in pieces {
-        let Some(id) = piece["SpecialToken"]["id"].as_str() else { continue };
+        let Some(id) = piece["SpecialToken"]["id"].as_str() else {
+            continue;
+        };
         let token = &step["special_tokens"][id];
         let [ids, tokens] = ["ids", "tokens"].map(|list| token[list].as_array().map(Vec::len));
         if ids.is_none() || ids != tokens {
-            return Err(bad(format!("the post-processor's special_tokens have no {id:?}, or not as many ids as tokens")));
+            return Err(bad(format!(
+                "the post-processor's special_tokens have no {id:?}, or not as many ids as tokens"
+            )));
         }
     }
     Ok(())

@@ -217,7 +217,9 @@ impl AdapterConfig {
         }
         Ok(all
             .into_iter()
-            .filter(|module| endings(&module.path).any(|name| names.binary_search_by(|other| other.as_str().cmp(name)).is_ok()))
+            .filter(|module| {
+                endings(&module.path).any(|name| names.binary_search_by(|other| other.as_str().cmp(name)).is_ok())
+            })
             .collect())
     }
 

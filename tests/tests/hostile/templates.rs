@@ -52,6 +52,7 @@ fn what_has_no_end_is_refused() {
             "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}{% endfor %}",
             "deep in each other",
         ),
+        ("{% set __most_bytes = 1000000000000 %}", "not free"),
         ("{% set ns = namespace(x=1) %}{% set ns.x = ns %}{{ ns }}", "namespace"),
         (
             "{% set ns = namespace(x=1) %}{% set ns.x = [ns] %}{{ ns }}",
