@@ -69,9 +69,9 @@ fn packed_bombs_are_bounded() {
             200,
         ),
         (bomb("{\"text\": [\n", "[],", "0]}"), "line 1: holds more than", 200),
-        (bomb("[", "[],", "0]"), "line 1: row 1: a row must be", 200),
-        (bomb("", "\n", "{}"), "line 66060161: is an empty object", 8),
-        (bomb("a,b\n", ",", "\n"), "line 2: has ", 4500),
+        (bomb("", "\n", "{}"), "line 67108737: is an empty object", 8),
+        (bomb("a,b\n", ",", "\n"), "line 2: has 67108737 cells", 200),
+        (bomb("a,", ",", "\n"), "line 1: has 67108738 columns", 200),
     ] {
         let mut first = None;
         let read = || {
@@ -330,12 +330,9 @@ fn settings_suites_and_reports_out_of_range() {
     for (setting, field) in [
         ("batch-size = -1", "batch-size"),
         ("batch-size = 99999999999999999999", "line 1"),
-        ("max-length = 0", "max_length"),
         ("learning-rate = inf", "learning_rate"),
         ("learning-rate = nan", "learning_rate"),
-        ("num-train-epochs = 1e300", "num_train_epochs"),
         ("num-train-epochs = -0.0", "num_train_epochs"),
-        ("warmup-steps = 1e30", "warmup_steps"),
         ("lora-r = 0", "lora_r"),
         ("memory-limit = \"1e400 GiB\"", "memory_limit"),
         ("a = 1\na = 2", "duplicate"),
