@@ -119,6 +119,9 @@ test-smollm2: ## the real model against its reference numbers (downloads 93 MB o
 	@$(call some,smollm2::)
 	model=$$(scripts/fetch-smollm2.sh) && $(call on,$(LAVAPIPE)) WGPU_SFT_SMOLLM2="$$model" $(CARGO_TEST) -- smollm2::
 
+fuzz: ## fuzz every parser for FUZZ_SECONDS (600) each; needs a nightly toolchain and cargo-fuzz
+	@scripts/fuzz.sh
+
 fmt: ## format the Rust sources
 	cargo fmt --all
 

@@ -16,6 +16,7 @@ mod forms;
 mod generation;
 mod gguf;
 mod golden;
+mod hostile;
 mod kernels;
 mod measures;
 mod memory;
@@ -34,3 +35,7 @@ mod tiles;
 mod train_config;
 mod translated;
 mod twins;
+
+/// Counts for the tests that bound memory.
+#[global_allocator]
+static ALLOCATOR: hostile::fuzzed::counting::Counting = hostile::fuzzed::counting::Counting;

@@ -6,14 +6,18 @@ use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use regex::Regex;
 
-use super::python;
+use super::{bounds, python};
 
 type Result<T> = std::result::Result<T, Error>;
 
 /// Make an environment print as Python does. What `~` and `join` make of a number as small as 1e-5 or as large as 1e16 stays
 /// minijinja's: it cannot be changed from outside.
 pub(super) fn print_as_python(environment: &mut Environment<'_>) {
-    environment.set_formatter(|out, _, value| Ok(out.write_str(&text(value))?));
+    environment.set_formatter(|out, state, value| {
+        let text = text(value);
+        bounds::print(state, &text)?;
+        Ok(out.write_str(&text)?)
+    });
     environment.set_unknown_method_callback(method);
     environment.add_filter("string", |value: Value| text(&value));
     environment.add_filter("trim", |text: String, characters: Option<String>| {
@@ -29,15 +33,18 @@ fn text(value: &Value) -> String {
     match value.kind() {
         ValueKind::Number | ValueKind::Seq | ValueKind::Map => {
             let mut out = String::new();
-            repr(value, &mut out);
+            repr(value, bounds::DEPTH, &mut out);
             out
         }
         _ => value.to_string(),
     }
 }
 
-/// `repr(value)`, at the end of `out`.
-fn repr(value: &Value, out: &mut String) {
+/// `repr(value)`, at the end of `out`; of lists in lists so many levels.
+fn repr(value: &Value, depth: usize, out: &mut String) {
+    let Some(below) = depth.checked_sub(1) else {
+        return out.push_str("...");
+    };
     let keys = || value.try_iter().into_iter().flatten();
     match value.kind() {
         ValueKind::Number => match f64::try_from(value.clone()) {
@@ -50,7 +57,7 @@ fn repr(value: &Value, out: &mut String) {
             let mut count = 0;
             for item in keys() {
                 out.push_str(if count > 0 { ", " } else { "" });
-                repr(&item, out);
+                repr(&item, below, out);
                 count += 1;
             }
             out.push_str(match (value.is_tuple(), count) {
@@ -63,9 +70,9 @@ fn repr(value: &Value, out: &mut String) {
             out.push('{');
             for (at, key) in keys().enumerate() {
                 out.push_str(if at > 0 { ", " } else { "" });
-                repr(&key, out);
+                repr(&key, below, out);
                 out.push_str(": ");
-                repr(&value.get_item(&key).unwrap_or_default(), out);
+                repr(&value.get_item(&key).unwrap_or_default(), below, out);
             }
             out.push('}');
         }
@@ -125,6 +132,7 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
         Some(text) => Ok(text.to_owned()),
         None => Err(Error::new(ErrorKind::InvalidOperation, format!("{name}: not a string"))),
     };
+    bounds::method(state, value.as_str().unwrap_or_default(), name, arguments)?;
     let (Some(text), 0..=1) = (value.as_str(), arguments.len()) else {
         return other_method(state, value, name, arguments);
     };

@@ -1,6 +1,7 @@
 //! Rows, conversations, rendered text, tokens with a mask, packed batches.
 
 mod batch;
+mod bounds;
 mod chat;
 mod examples;
 mod jinja;
@@ -20,6 +21,7 @@ mod tally;
 pub mod tasks;
 mod template;
 mod tokenizer;
+mod trusted;
 
 pub use batch::{Example, IGNORE, MicroBatch};
 pub use chat::{Conversation, Message, TrainOn, terminators};

@@ -9,12 +9,11 @@
 use std::ops::Range;
 
 use regex::Regex;
+use serde::Serialize;
 use tokenizers::pattern::{Invert, Pattern};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::split::SplitPattern;
-use tokenizers::{
-    NormalizerWrapper, Offsets, PreTokenizedString, PreTokenizer, PreTokenizerWrapper, SplitDelimiterBehavior,
-};
+use tokenizers::{Offsets, PreTokenizedString, PreTokenizer, PreTokenizerWrapper, SplitDelimiterBehavior};
 
 use crate::{Error, Result};
 
@@ -186,18 +185,18 @@ impl Pattern for &Expression {
     }
 }
 
-/// Refuse a normalizer whose expression needs the engine that gives up in silence.
+/// Refuse a normalizer or a decoder whose expression needs the engine that gives up in silence.
 ///
 /// # Errors
 /// [`Error::Config`] with the expression.
-pub(super) fn check_normalizer(normalizer: Option<&NormalizerWrapper>) -> Result<()> {
-    let json = serde_json::to_value(normalizer).map_err(|e| Error::config("tokenizer.json", e.to_string()))?;
+pub(super) fn check_expressions(name: &str, part: Option<&impl Serialize>) -> Result<()> {
+    let json = serde_json::to_value(part).map_err(|e| Error::config("tokenizer.json", e.to_string()))?;
     let mut left = vec![&json];
     while let Some(value) = left.pop() {
         if let Some(source) = value["pattern"]["Regex"].as_str()
             && let Err(e) = Regex::new(source)
         {
-            let why = format!("the normalizer's expression {source:?} needs an engine that may stop early: {e}");
+            let why = format!("the {name}'s expression {source:?} needs an engine that may stop early: {e}");
             return Err(Error::config("tokenizer.json", why));
         }
         match value {

@@ -8,13 +8,11 @@ use minijinja::{Environment, ErrorKind, State};
 use serde_json::{Map, Value};
 
 use super::tokenizer::TokenizerConfig;
-use super::{jinja, python};
+use super::{bounds, jinja, python};
 use crate::{Error, Result};
 
 /// The variable that holds the two characters around generated text.
 const MARKS: &str = "__generation_marks";
-/// Instructions a rendering may take: far beyond any real template, so that a hostile one ends.
-const FUEL: u64 = 10_000_000;
 
 /// A compiled chat template.
 #[derive(Debug)]
@@ -54,7 +52,10 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Template`] with the template's line when it cannot be parsed.
     pub fn new(source: &str, tokens: &TokenizerConfig, now: Option<i64>) -> Result<Self> {
-        let (rewritten, marks_generation) = rewrite_generation(source);
+        if source.contains(bounds::MOST) {
+            return Err(Error::template(format!("{} is a name that is not free", bounds::MOST)));
+        }
+        let (rewritten, marks_generation) = rewrite(source);
         let mut environment = Environment::new();
         environment.set_syntax(
             SyntaxConfig::builder()
@@ -63,8 +64,9 @@ impl ChatTemplate {
                 .build()
                 .map_err(|e| Error::template(e.to_string()))?,
         );
-        environment.set_fuel(Some(FUEL));
+        environment.set_fuel(Some(bounds::fuel(source)));
         jinja::print_as_python(&mut environment);
+        bounds::bound(&mut environment);
         environment.add_filter("tojson", tojson);
         environment.add_filter(MARKS, mark);
         environment.add_function(
@@ -137,6 +139,11 @@ impl ChatTemplate {
         if let Some([open, close]) = marks {
             variables.insert(MARKS.into(), Value::String([open, close].iter().collect()));
         }
+        let seen = variables
+            .iter()
+            .map(|(name, value)| name.len() + bounds::bytes_of(value));
+        let most = bounds::most(self.source.len(), seen.sum());
+        variables.insert(bounds::MOST.into(), most.into());
         let template = self.environment.get_template("chat").map_err(explain)?;
         let text = template.render(Serde(&variables)).map_err(explain)?;
         match marks {
@@ -161,25 +168,32 @@ impl ChatTemplate {
     }
 }
 
-/// Turn `{% generation %}` blocks, which only transformers knows, into filter blocks, keeping their white-space control.
-fn rewrite_generation(source: &str) -> (String, bool) {
+/// Turn `{% generation %}` blocks, which only transformers knows, into filter blocks, keeping their white-space control, and let
+/// [`bounds`] measure what tags make.
+fn rewrite(source: &str) -> (String, bool) {
     let mut out = String::with_capacity(source.len());
     let mut found = false;
     let mut rest = source;
-    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{#")).min() {
+    let begins = |pair: &[u8]| pair[0] == b'{' && b"%#{".contains(&pair[1]);
+    while let Some(at) = rest.as_bytes().windows(2).position(begins) {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
-        let close = if tag.starts_with("{#") { "#}" } else { "%}" };
-        let end = tag.find(close).map_or(tag.len(), |end| end + 2);
-        let word = tag[..end]
-            .trim_start_matches("{%")
-            .trim_end_matches("%}")
-            .trim_matches(['-', '+'])
-            .trim();
+        let comment = tag.starts_with("{#");
+        let word = if tag.starts_with("{%") {
+            bounds::first_word(tag)
+        } else {
+            ""
+        };
+        let until = |mark: &str| tag.find(mark).map_or(tag.len(), |end| end + mark.len());
+        let (text, end) = match word {
+            _ if comment => (tag[..until("#}")].to_owned(), until("#}")),
+            "raw" => (tag[..until("endraw")].to_owned(), until("endraw")),
+            _ => bounds::tag(tag).unwrap_or_else(|| (tag.to_owned(), tag.len())),
+        };
         match word {
-            "generation" => out.push_str(&tag[..end].replacen("generation", &format!("filter {MARKS}"), 1)),
-            "endgeneration" => out.push_str(&tag[..end].replacen("endgeneration", "endfilter", 1)),
-            _ => out.push_str(&tag[..end]),
+            "generation" => out.push_str(&text.replacen("generation", &format!("filter {MARKS}"), 1)),
+            "endgeneration" => out.push_str(&text.replacen("endgeneration", "endfilter", 1)),
+            _ => out.push_str(&text),
         }
         found |= word == "generation";
         rest = &tag[end..];
@@ -188,7 +202,7 @@ fn rewrite_generation(source: &str) -> (String, bool) {
     (out, found)
 }
 
-/// The filter behind [`rewrite_generation`].
+/// The filter behind [`rewrite`].
 fn mark(state: &State, text: String) -> String {
     let marks = state.lookup(MARKS).map(|marks| marks.to_string()).unwrap_or_default();
     let mut marks = marks.chars();

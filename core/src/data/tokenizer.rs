@@ -8,7 +8,8 @@ use tokenizers::{
     DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerBuilder, TokenizerImpl,
 };
 
-use super::pretokenize::{Words, check_normalizer};
+use super::pretokenize::{Words, check_expressions};
+use super::trusted;
 use crate::{Error, Result};
 
 /// What `tokenizer_config.json` says beside `tokenizer.json`.
@@ -123,8 +124,10 @@ impl Tokenizer {
     /// [`Error::Config`] when the bytes are not a tokenizer, or a token of `config` is not in its vocabulary.
     pub fn from_json(tokenizer_json: &[u8], config: TokenizerConfig) -> Result<Self> {
         let broken = |e: tokenizers::Error| Error::config("tokenizer.json", e.to_string());
+        trusted::check(tokenizer_json)?;
         let given = tokenizers::Tokenizer::from_bytes(tokenizer_json).map_err(broken)?;
-        check_normalizer(given.get_normalizer())?;
+        check_expressions("normalizer", given.get_normalizer())?;
+        check_expressions("decoder", given.get_decoder())?;
         let inner: Inner = TokenizerBuilder::new()
             .with_model(given.get_model().clone())
             .with_normalizer(given.get_normalizer().cloned())

@@ -33,3 +33,8 @@ impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for FileStart<'a> {
         }
     }
 }
+
+/// Whether a name that a file holds can only be of a file beside it: no folder, no drive, nothing hidden.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', ':', '\0'])
+}

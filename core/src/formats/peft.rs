@@ -4,11 +4,11 @@
 //! and `.lora_B.weight` `[out, r]`; the layer adds `scale · B·A·x`.
 
 use super::safetensors::{self, TensorSpec};
-use super::{Dtype, hf};
+use super::{Dtype, TensorEntry, hf};
 use crate::model::ModelConfig;
 use crate::{Error, Result};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Which linear layers are adapted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,7 +193,12 @@ impl AdapterConfig {
             path.strip_suffix(name)
                 .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
-        for name in names {
+        // A list may name a module as often as it likes, and a model has thousands.
+        let mut names: Vec<&String> = names.iter().collect();
+        names.sort_unstable();
+        names.dedup();
+        let known: HashSet<&str> = all.iter().flat_map(|module| endings(&module.path)).collect();
+        for name in &names {
             if is("lm_head", name) || is("model.embed_tokens", name) {
                 let tied = if model.tie_word_embeddings {
                     ", and they are one tensor here"
@@ -203,7 +208,7 @@ impl AdapterConfig {
                 let why = format!("{name}: adapters on the head or the embedding are not supported{tied}");
                 return Err(Error::config("target_modules", why));
             }
-            if name.is_empty() || !all.iter().any(|module| is(&module.path, name)) {
+            if !known.contains(name.as_str()) {
                 return Err(Error::config(
                     "target_modules",
                     format!("the model has no linear layer {name:?}"),
@@ -212,7 +217,9 @@ impl AdapterConfig {
         }
         Ok(all
             .into_iter()
-            .filter(|module| names.iter().any(|name| is(&module.path, name)))
+            .filter(|module| {
+                endings(&module.path).any(|name| names.binary_search_by(|other| other.as_str().cmp(name)).is_ok())
+            })
             .collect())
     }
 
@@ -247,6 +254,12 @@ impl AdapterConfig {
             "use_rslora": self.use_rslora,
         }))
     }
+}
+
+/// What a path is known by: all of it, and what follows each dot.
+fn endings(path: &str) -> impl Iterator<Item = &str> {
+    let behind_dots = path.match_indices('.').map(|(at, _)| &path[at + 1..]);
+    std::iter::once(path).chain(behind_dots)
 }
 
 /// PEFT declares `lora_alpha` an integer: 32, not 32.0.
@@ -353,12 +366,16 @@ pub fn tensors(config: &AdapterConfig, model: &ModelConfig) -> Result<Vec<(Strin
 pub fn read(file: &[u8], config: &AdapterConfig, model: &ModelConfig) -> Result<BTreeMap<String, LoraPair>> {
     let tensors = safetensors::tensors(&[file], None)?;
     let mut pairs = BTreeMap::new();
-    let mut expected = std::collections::HashSet::new();
+    let mut expected = HashSet::new();
+    let by_name: HashMap<&str, &TensorEntry> = tensors.entries.iter().map(|entry| (&*entry.name, entry)).collect();
     for module in config.modules(model)? {
         let shapes = [[config.r, module.in_features], [module.out_features, config.r]];
         let mut matrices = Vec::with_capacity(2);
         for (name, shape) in names(&module.path).into_iter().zip(shapes) {
-            let entry = tensors.get(&name)?;
+            let entry = match by_name.get(name.as_str()) {
+                Some(entry) => entry,
+                None => tensors.get(&name)?,
+            };
             if entry.shape != shape {
                 return Err(Error::weights(
                     name,

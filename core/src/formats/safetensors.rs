@@ -5,12 +5,15 @@
 //! order (and with it the file's bytes) differs from run to run.
 
 use super::tensors::checked_elements;
-use super::{Dtype, FileStart, TensorEntry, Tensors};
+use super::{Dtype, FileStart, TensorEntry, Tensors, is_plain_name};
 use crate::{Error, Result};
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype as FileDtype, SafeTensorError};
+use serde::de::{self, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 /// `model.safetensors.index.json`: which shard holds which tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +39,7 @@ impl Index {
         let mut names = BTreeMap::new();
         for (tensor, file) in map {
             match file.as_str() {
-                Some(file) if !file.is_empty() && !file.starts_with('.') && !file.contains(['/', '\\', ':']) => {
+                Some(file) if is_plain_name(file) => {
                     names.insert(tensor.clone(), file.to_owned());
                 }
                 _ => return Err(bad(format!("{tensor}: {file} is not a plain file name"))),
@@ -103,11 +106,39 @@ fn read_header(start: FileStart) -> std::result::Result<(u64, Metadata), SafeTen
     let header = usize::try_from(end).ok().and_then(|end| start.bytes.get(PREFIX..end));
     let header = std::str::from_utf8(header.ok_or(SafeTensorError::InvalidHeaderLength)?);
     let header = header.map_err(SafeTensorError::InvalidHeader)?;
+    serde_json::from_str::<Distinct>(header).map_err(SafeTensorError::InvalidHeaderDeserialization)?;
     let metadata: Metadata = serde_json::from_str(header).map_err(SafeTensorError::InvalidHeaderDeserialization)?;
     if end.checked_add(metadata.data_len() as u64) != Some(start.file_bytes) {
         return Err(SafeTensorError::MetadataIncompleteBuffer);
     }
     Ok((end, metadata))
+}
+
+/// An object that has no name twice: which of the two would count, the format leaves open.
+struct Distinct;
+
+impl<'de> Deserialize<'de> for Distinct {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        from.deserialize_map(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Distinct {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self, A::Error> {
+        let mut seen = HashSet::new();
+        while let Some((name, IgnoredAny)) = map.next_entry::<String, _>()? {
+            if let Some(name) = seen.replace(name) {
+                return Err(de::Error::custom(format_args!("{name:?} is there twice")));
+            }
+        }
+        Ok(self)
+    }
 }
 
 /// The tensors of a checkpoint. `files` are one file, or all shards in the order of `index.shards`: whole, or of each at least

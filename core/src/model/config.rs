@@ -95,6 +95,9 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
+    /// The largest size of a head.
+    pub(crate) const MAX_HEAD: usize = 256;
+
     /// Reads `config.json`.
     ///
     /// # Errors
@@ -186,7 +189,7 @@ impl ModelConfig {
                 return Err(Error::config(field, format!("{size} is not in 1..={max}")));
             }
         }
-        if !self.head_dim.is_multiple_of(8) || !(8..=256).contains(&self.head_dim) {
+        if !self.head_dim.is_multiple_of(8) || !(8..=Self::MAX_HEAD).contains(&self.head_dim) {
             let why = format!(
                 "{} is not supported: a head's size must be a multiple of 8 in 8..=256",
                 self.head_dim

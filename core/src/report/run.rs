@@ -119,7 +119,16 @@ pub struct MemorySummary {
 impl MemorySummary {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.adapter + self.gradients + self.optimizer + self.activations + self.suites
+        let parts = [
+            self.weights,
+            self.adapter,
+            self.gradients,
+            self.optimizer,
+            self.activations,
+            self.suites,
+        ];
+        // They may come from a file.
+        parts.into_iter().fold(0, u64::saturating_add)
     }
 }
 

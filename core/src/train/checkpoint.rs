@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Method, TrainConfig};
 use crate::formats::safetensors::TensorSpec;
-use crate::formats::{Dtype, peft};
+use crate::formats::{Dtype, is_plain_name, peft};
 use crate::model::ModelConfig;
 use crate::ops::matmul::{Class, Tile};
 use crate::{Error, Result};
@@ -247,6 +247,10 @@ impl State {
             None => return Err(Error::checkpoint("state.json has no schema")),
         }
         let state: Self = serde_json::from_value(root).map_err(damaged)?;
+        if let Some(name) = state.files.keys().find(|name| !is_plain_name(name)) {
+            let why = format!("state.json is damaged: {name:?} is not a plain file name");
+            return Err(Error::checkpoint(why));
+        }
         if state.step > state.identity.total_steps {
             let (step, total) = (state.step, state.identity.total_steps);
             return Err(Error::checkpoint(format!(

@@ -283,6 +283,13 @@ impl TrainConfig {
         share("adam_beta1", self.adam_beta1)?;
         share("adam_beta2", self.adam_beta2)?;
         not_negative("adam_epsilon", self.adam_epsilon)?;
+        if (self.adam_epsilon as f32) < f32::MIN_POSITIVE {
+            let why = format!(
+                "{} is too small: a weight without a gradient would become 0 ÷ 0",
+                self.adam_epsilon
+            );
+            return Err(Error::config("adam_epsilon", why));
+        }
         not_negative("max_grad_norm", self.max_grad_norm)?;
         for (field, value) in [
             ("batch_size", self.batch_size),

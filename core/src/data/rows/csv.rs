@@ -1,5 +1,6 @@
 //! Rows of comma-separated values (RFC 4180): the first line names the columns, and every cell is text.
 
+use std::collections::HashSet;
 use std::io::BufRead;
 
 use serde_json::{Map, Value};
@@ -72,9 +73,13 @@ impl State {
     }
 }
 
-/// The cells of a record.
-fn cells(record: &[u8]) -> Result<Vec<String>> {
+/// Most columns of a file.
+const MAX_COLUMNS: usize = 1 << 20;
+
+/// The first cells of a record, no more than `most`, and how many there are.
+fn cells(record: &[u8], most: usize) -> Result<(Vec<String>, usize)> {
     let (mut cells, mut cell, mut state) = (Vec::new(), Vec::new(), State::Start);
+    let mut count = 1;
     let text = |cell: Vec<u8>, i: usize| {
         String::from_utf8(cell).map_err(|_| Error::data(format!("cell {} is not UTF-8", i + 1)))
     };
@@ -82,37 +87,46 @@ fn cells(record: &[u8]) -> Result<Vec<String>> {
         let next = state.after(byte);
         match (state, next) {
             (State::Quote, State::Plain) => {
-                let why = format!(
-                    "something follows the closing quotation mark of cell {}",
-                    cells.len() + 1
-                );
+                let why = format!("something follows the closing quotation mark of cell {count}");
                 return Err(Error::data(why));
             }
-            (_, State::Start) => cells.push(text(std::mem::take(&mut cell), cells.len())?),
+            (_, State::Start) => {
+                if count <= most {
+                    cells.push(text(std::mem::take(&mut cell), cells.len())?);
+                }
+                cell.clear();
+                count += 1;
+            }
             (State::Start, State::Quoted) | (_, State::Quote) => {}
             _ => cell.push(byte),
         }
         state = next;
     }
-    cells.push(text(cell, cells.len())?);
-    Ok(cells)
+    if count <= most {
+        cells.push(text(cell, cells.len())?);
+    }
+    Ok((cells, count))
 }
 
 /// The names of the columns.
 fn names(record: &[u8]) -> Result<Vec<String>> {
-    let names: Vec<String> = cells(record)?.iter().map(|name| name.trim().to_owned()).collect();
-    for (i, name) in names.iter().enumerate() {
-        if names[..i].contains(name) {
-            return Err(Error::data(format!("two columns are named {name:?}")));
-        }
+    let (names, count) = cells(record, MAX_COLUMNS)?;
+    if count > MAX_COLUMNS {
+        let why = format!("has {count} columns, {MAX_COLUMNS} at most are read");
+        return Err(Error::data(why));
     }
-    Ok(names)
+    let names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
+    let mut seen = HashSet::with_capacity(names.len());
+    match names.iter().find(|name| !seen.insert(*name)) {
+        Some(name) => Err(Error::data(format!("two columns are named {name:?}"))),
+        None => Ok(names),
+    }
 }
 
 fn row(header: &[String], record: &[u8]) -> Result<Value> {
-    let cells = cells(record)?;
-    if cells.len() != header.len() {
-        let why = format!("has {} cells, the header has {}", cells.len(), header.len());
+    let (cells, count) = cells(record, header.len())?;
+    if count != header.len() {
+        let why = format!("has {count} cells, the header has {}", header.len());
         return Err(Error::data(why));
     }
     let cells = header.iter().cloned().zip(cells.into_iter().map(Value::from));

@@ -225,8 +225,33 @@ impl<R: BufRead> Scanner<R> {
     }
 }
 
+/// Most values in a row: a value of two bytes takes 72 in memory, and rows that were packed have far fewer.
+const MAX_VALUES: usize = 4 << 20;
+
+/// Whether there are more than [`MAX_VALUES`]: commas and brackets outside of strings.
+fn too_many_values(text: &[u8]) -> bool {
+    if text.len() < MAX_VALUES {
+        return false;
+    }
+    let (mut in_string, mut escaped, mut values) = (false, false, 0);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => values += 1,
+            _ => {}
+        }
+    }
+    values > MAX_VALUES
+}
+
 /// Parse a value that begins on a line of the file, behind so many bytes.
 pub(super) fn parse(text: &[u8], line: usize, column: usize) -> Result<Value> {
+    if too_many_values(text) {
+        let why = format!("holds more than the {MAX_VALUES} values that a row may have");
+        return Err(Error::data(why).at_line(line));
+    }
     serde_json::from_slice(text).map_err(|e| {
         let shift = |in_line: usize, at: usize| at + if in_line <= 1 { column } else { 0 };
         if let Err(utf8) = std::str::from_utf8(text) {

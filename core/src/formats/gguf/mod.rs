@@ -393,7 +393,7 @@ fn read_tensors(reader: &mut Reader, count: u64, alignment: u64) -> Read<Vec<Inf
     if let Some(twice) = raw.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(Error::weights(&twice[0].0, "stored twice").into());
     }
-    let infos: Result<_> = raw
+    let infos: Result<Vec<Info>> = raw
         .into_iter()
         .map(|(name, sizes, kind, offset)| {
             let bad = |why: String| Error::weights(&name, why);
@@ -431,7 +431,22 @@ fn read_tensors(reader: &mut Reader, count: u64, alignment: u64) -> Read<Vec<Inf
             })
         })
         .collect();
-    Ok(infos?)
+    let infos: Vec<Info> = infos?;
+    apart(&infos)?;
+    Ok(infos)
+}
+
+/// Refuse tensors that share bytes: a small file of them could be as large as one likes once it is read.
+fn apart(infos: &[Info]) -> Result<()> {
+    let mut by_place: Vec<&Info> = infos.iter().filter(|info| !info.range.is_empty()).collect();
+    by_place.sort_by_key(|info| info.range.start);
+    match by_place.windows(2).find(|pair| pair[0].range.end > pair[1].range.start) {
+        None => Ok(()),
+        Some(pair) => {
+            let why = format!("begins at byte {}, inside of {}", pair[1].range.start, pair[0].name);
+            Err(Error::weights(&pair[1].name, why))
+        }
+    }
 }
 
 /// The element type that ggml numbers so, or its name.

@@ -86,6 +86,11 @@ impl Gguf {
                 ));
             }
         };
+        // Frequencies are made of it before the whole is checked.
+        if head_dim > ModelConfig::MAX_HEAD {
+            let why = format!("{head_dim} is more than {}", ModelConfig::MAX_HEAD);
+            return Err(Error::config(key("attention.key_length"), why));
+        }
         for other in ["attention.value_length", "rope.dimension_count"] {
             if let Some(size) = size(other)?.filter(|size| *size != head_dim) {
                 return Err(Error::config(

@@ -1,0 +1,2 @@
+#![no_main]
+wgpu_sft_fuzz::target!("safetensors");
