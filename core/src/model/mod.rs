@@ -3,6 +3,7 @@
 mod activations;
 mod adapter;
 mod config;
+mod fields;
 mod generate;
 mod head;
 pub mod init;
