@@ -23,11 +23,13 @@ pub enum Family {
     Qwen2,
     /// `Qwen3ForCausalLM`, dense.
     Qwen3,
+    /// `GraniteForCausalLM`: Granite 3, dense.
+    Granite,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
+    pub const ALL: [Self; 5] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::Granite];
 
     /// `model_type` in `config.json`.
     pub fn model_type(self) -> &'static str {
@@ -36,6 +38,7 @@ impl Family {
             Self::Mistral => "mistral",
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
+            Self::Granite => "granite",
         }
     }
 
@@ -46,6 +49,7 @@ impl Family {
             Self::Mistral => "Mistral",
             Self::Qwen2 => "Qwen2",
             Self::Qwen3 => "Qwen3",
+            Self::Granite => "Granite",
         }
     }
 }
@@ -81,6 +85,14 @@ pub struct ModelConfig {
     pub mlp_bias: bool,
     /// Queries and keys pass an RMSNorm over each head before they are rotated.
     pub qk_norm: bool,
+    /// What embeddings are multiplied by before the first block.
+    pub embedding_multiplier: f64,
+    /// What products of queries and keys are multiplied by; `1 / sqrt(head_dim)` where a family says nothing else.
+    pub attention_multiplier: f64,
+    /// What the outputs of attention and of the feed-forward layer are multiplied by before they join the residual stream.
+    pub residual_multiplier: f64,
+    /// What logits are divided by.
+    pub logits_scaling: f64,
     /// Rotary positions.
     pub rope: Rope,
     /// Longest sequence the model was made for, in tokens.
@@ -108,18 +120,19 @@ impl ModelConfig {
         let fields = Fields { at: "", map: &root };
         let family = family(&fields)?;
         refuse_unsupported(&fields)?;
+        refuse_bias(&fields, family)?;
 
         let num_attention_heads = fields.required("num_attention_heads")?;
         let hidden_size = fields.required("hidden_size")?;
         let max_position_embeddings = fields.size("max_position_embeddings")?.unwrap_or(match family {
-            Family::Llama => 2048,
+            Family::Llama | Family::Granite => 2048,
             Family::Mistral => 131_072,
             Family::Qwen2 | Family::Qwen3 => 32_768,
         });
         refuse_window(&fields, family, max_position_embeddings)?;
         let default_kv_heads = match family {
             _ if fields.is_null("num_key_value_heads") => num_attention_heads,
-            Family::Llama => num_attention_heads,
+            Family::Llama | Family::Granite => num_attention_heads,
             Family::Mistral => 8,
             Family::Qwen2 | Family::Qwen3 => 32,
         };
@@ -136,10 +149,14 @@ impl ModelConfig {
                 ));
             }
         };
-        // LlamaConfig and Qwen3Config know `attention_bias`; Qwen2 always has one on q, k, v; Mistral never.
+        // LlamaConfig and Qwen3Config know `attention_bias`; Qwen2 always has one on q, k, v; Mistral never. Granite's are refused.
         let bias = matches!(family, Family::Llama | Family::Qwen3) && fields.flag("attention_bias")?.unwrap_or(false);
+        let multiplier = |field: &str| match family {
+            Family::Granite => Ok(fields.number(field)?.unwrap_or(1.0)),
+            _ => Ok(1.0),
+        };
         let (default_bos, default_eos) = match family {
-            Family::Llama | Family::Mistral => (Some(1), vec![2]),
+            Family::Llama | Family::Mistral | Family::Granite => (Some(1), vec![2]),
             Family::Qwen2 | Family::Qwen3 => (None, vec![]),
         };
         Self {
@@ -157,6 +174,13 @@ impl ModelConfig {
             attention_output_bias: bias,
             mlp_bias: family == Family::Llama && fields.flag("mlp_bias")?.unwrap_or(false),
             qk_norm: family == Family::Qwen3,
+            embedding_multiplier: multiplier("embedding_multiplier")?,
+            attention_multiplier: match family {
+                Family::Granite => multiplier("attention_multiplier")?,
+                _ => attention_scale(head_dim),
+            },
+            residual_multiplier: multiplier("residual_multiplier")?,
+            logits_scaling: multiplier("logits_scaling")?,
             rope: Rope::from_config(&fields, max_position_embeddings)?,
             max_position_embeddings,
             bos_token_id: fields.token("bos_token_id", default_bos)?,
@@ -221,6 +245,20 @@ impl ModelConfig {
                 "rms_norm_eps",
                 format!("{} is not a positive number", self.rms_norm_eps),
             ));
+        }
+        for (field, factor) in [
+            ("embedding_multiplier", self.embedding_multiplier),
+            ("attention_multiplier", self.attention_multiplier),
+            ("residual_multiplier", self.residual_multiplier),
+            ("logits_scaling", self.logits_scaling),
+        ] {
+            // As f32 neither zero nor infinite, nor is its reciprocal.
+            if !(1e-30..=1e30).contains(&factor) {
+                return Err(Error::config(
+                    field,
+                    format!("{factor} is not supported: it must be in 1e-30..=1e30"),
+                ));
+            }
         }
         if !(self.initializer_range.is_finite() && self.initializer_range >= 0.0) {
             let why = format!("{} is not a standard deviation", self.initializer_range);
@@ -296,6 +334,14 @@ impl ModelConfig {
                 root["attention_bias"] = json!(self.attention_bias);
                 root["use_sliding_window"] = json!(false);
             }
+            Family::Granite => {
+                root["attention_bias"] = json!(false);
+                root["mlp_bias"] = json!(false);
+                root["embedding_multiplier"] = json!(self.embedding_multiplier);
+                root["attention_multiplier"] = json!(self.attention_multiplier);
+                root["residual_multiplier"] = json!(self.residual_multiplier);
+                root["logits_scaling"] = json!(self.logits_scaling);
+            }
         }
         root
     }
@@ -338,6 +384,11 @@ impl ModelConfig {
     }
 }
 
+/// What products of queries and keys are multiplied by, but for Granite.
+pub(crate) fn attention_scale(head_dim: usize) -> f64 {
+    1.0 / (head_dim as f64).sqrt()
+}
+
 /// The family that `model_type` and `architectures` name.
 fn family(fields: &Fields) -> Result<Family> {
     let architectures = match fields.get("architectures") {
@@ -356,7 +407,7 @@ fn family(fields: &Fields) -> Result<Family> {
             .ok_or_else(|| {
                 Error::config(
                     "model_type",
-                    format!("{kind} is not supported; llama, mistral, qwen2 and qwen3 are"),
+                    format!("{kind} is not supported; llama, mistral, qwen2, qwen3 and granite are"),
                 )
             })?,
         Some(_) => return Err(Error::config("model_type", "not a string")),
@@ -423,10 +474,20 @@ fn refuse_unsupported(fields: &Fields) -> Result<()> {
     }
 }
 
+/// Refuses biases that would have to be multiplied with what they are added to.
+fn refuse_bias(fields: &Fields, family: Family) -> Result<()> {
+    for field in ["attention_bias", "mlp_bias"] {
+        if family == Family::Granite && fields.flag(field)?.unwrap_or(false) {
+            return Err(Error::config(field, "not supported in Granite models"));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a sliding window that a sequence could outgrow.
 fn refuse_window(fields: &Fields, family: Family, max_position_embeddings: usize) -> Result<()> {
     let in_use = match family {
-        Family::Llama => return Ok(()),
+        Family::Llama | Family::Granite => return Ok(()),
         Family::Mistral => true,
         Family::Qwen2 | Family::Qwen3 => fields.flag("use_sliding_window")?.unwrap_or(false),
     };
