@@ -110,6 +110,7 @@ fn losses_and_every_gradient() {
                 let want = floats(&golden.tensors(), &format!("batch{i}.grad.{parameter}"));
                 let got = pollster::block_on(trainer.gradient(&parameter)).expect("a gradient");
                 let (difference, allowed) = (largest_difference(&got, &want), tolerance(f32_error, &want));
+                println!("{name} batch {i} {parameter}: {difference:.2e} of {allowed:.2e}");
                 assert!(
                     difference <= allowed,
                     "{name} batch {i} {parameter}: {difference:.2e} > {allowed:.2e}"
