@@ -1,9 +1,10 @@
-// y[t, :] = table[token[t], :] for the tokens of one chunk of the vocabulary: first <= token < first + count.
+// y[t, :] = scale * table[token[t], :] for the tokens of one chunk of the vocabulary: first <= token < first + count.
 // token [R], table [count, C], y [R, C]. One invocation: four numbers of one row. Writes y.
 struct Params {
     first: u32,
     count: u32,
     width4: u32, // C / 4
+    scale: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<uniform> rows: u32; // R * C / 4
@@ -19,6 +20,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     let id = token[i / p.width4];
     if id >= p.first && id - p.first < p.count {
-        y[i] = table[(id - p.first) * p.width4 + i % p.width4];
+        y[i] = p.scale * table[(id - p.first) * p.width4 + i % p.width4];
     }
 }

@@ -1,4 +1,4 @@
-// d_table[id, :] += sum over the rows t that hold the token id of dy[t, :], in the order of t, for the ids of one chunk of
+// d_table[id, :] += sum over the rows t that hold the token id of scale * dy[t, :], in the order of t, for the ids of one chunk of
 // the vocabulary. The batch carries its distinct tokens: `distinct[u]` = (id, first place in `order`, one past the last),
 // and `order` [R], the rows sorted by token. dy [R, C], d_table [count, C]. Adds to d_table.
 // One invocation: four numbers of one token.
@@ -6,6 +6,7 @@ struct Params {
     first: u32,
     count: u32,
     width4: u32, // C / 4
+    scale: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<uniform> rows: u32; // distinct tokens * C / 4
@@ -29,7 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let at = (id - p.first) * p.width4 + column;
     var sum = d_table[at];
     for (var k = distinct[3u * u + 1u]; k < distinct[3u * u + 2u]; k++) {
-        sum += dy[order[k] * p.width4 + column];
+        sum += p.scale * dy[order[k] * p.width4 + column];
     }
     d_table[at] = sum;
 }

@@ -349,7 +349,7 @@ def main():
     logging.set_verbosity_error()
     warnings.simplefilter("ignore", FutureWarning)
     logging.disable_progress_bar()
-    models = args.models or [GOLDEN / name for name in ("llama_tied_gqa", "qwen2_bias", "qwen3_qknorm")]
+    models = args.models or [GOLDEN / name for name in ("llama_tied_gqa", "qwen2_bias", "qwen3_qknorm", "granite_multipliers")]
     models += [args.smollm2] if args.smollm2 else []
     report, tool, start = Report(), Tool(args.binary), time.time()
     with tempfile.TemporaryDirectory() as temporary:

@@ -12,7 +12,7 @@ use wgpu_sft::ops::{gather, rmsnorm::Place};
 use wgpu_sft::train::{Recompute, TrainConfig, Trainer};
 use wgpu_sft_tests::{gpu, state};
 
-const MODELS: [&str; 3] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm"];
+const MODELS: [&str; 4] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm", "granite_multipliers"];
 
 /// Each storage with the largest differences from f32 that are allowed: of the loss, of a tensor's gradient (the norm of the
 /// difference, divided by the gradient's norm), of all gradients together.

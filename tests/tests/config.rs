@@ -16,10 +16,11 @@ pub fn fixture_text(path: &str) -> String {
     String::from_utf8(fixture(path)).unwrap()
 }
 
-const GOLDEN: [(&str, Family); 3] = [
+const GOLDEN: [(&str, Family); 4] = [
     ("llama_tied_gqa", Family::Llama),
     ("qwen2_bias", Family::Qwen2),
     ("qwen3_qknorm", Family::Qwen3),
+    ("granite_multipliers", Family::Granite),
 ];
 
 #[test]
@@ -63,6 +64,18 @@ fn golden_fields_are_read() {
     let qwen3 = ModelConfig::from_json(&fixture_text("golden/qwen3_qknorm/config.json")).unwrap();
     assert_eq!((qwen3.head_dim, qwen3.rope.theta), (16, 1e6));
     assert!(qwen3.qk_norm && !qwen3.attention_bias);
+    assert_eq!(factors(&qwen3), [1.0, 0.25, 1.0, 1.0]);
+    let granite = ModelConfig::from_json(&fixture_text("golden/granite_multipliers/config.json")).unwrap();
+    assert_eq!(factors(&granite), [2.5, 0.6, 0.45, 1.75]);
+}
+
+fn factors(config: &ModelConfig) -> [f64; 4] {
+    [
+        config.embedding_multiplier,
+        config.attention_multiplier,
+        config.residual_multiplier,
+        config.logits_scaling,
+    ]
 }
 
 /// A Llama configuration with some fields changed; null removes one.
@@ -107,6 +120,20 @@ fn absent_fields_have_the_defaults_of_transformers() {
         (128, 32, None)
     );
     assert!(config.eos_token_ids.is_empty());
+    let granite = llama(json!({"model_type": "granite", "architectures": "absent"})).unwrap();
+    assert_eq!(
+        (granite.num_key_value_heads, granite.max_position_embeddings),
+        (8, 2048)
+    );
+    assert_eq!(
+        (granite.bos_token_id, granite.eos_token_ids.clone()),
+        (Some(1), vec![2])
+    );
+    // Not `1 / sqrt(head_dim)`.
+    assert_eq!(factors(&granite), [1.0; 4]);
+    // Only Granite's class knows them.
+    let llama_with = llama(json!({"embedding_multiplier": 12.0, "attention_multiplier": 0.5})).unwrap();
+    assert_eq!(factors(&llama_with), [1.0, 8f64.sqrt().recip(), 1.0, 1.0]);
     let eos = llama(json!({"eos_token_id": [5, 7], "bos_token_id": null, "pad_token_id": -1})).unwrap();
     assert_eq!(
         (eos.eos_token_ids, eos.bos_token_id, eos.pad_token_id),
@@ -170,6 +197,11 @@ fn rotary_settings_are_read_in_both_spellings() {
 
 #[test]
 fn what_is_not_supported_is_refused_by_field() {
+    let granite = |mut changes: Value| {
+        changes["model_type"] = json!("granite");
+        changes["architectures"] = json!("absent");
+        changes
+    };
     let cases = [
         ("model_type", json!({"model_type": "gemma"})),
         (
@@ -196,6 +228,10 @@ fn what_is_not_supported_is_refused_by_field() {
         ("quantization_config", json!({"quantization_config": {"bits": 4}})),
         ("hidden_act", json!({"hidden_act": "gelu"})),
         ("pretraining_tp", json!({"pretraining_tp": 2})),
+        ("attention_bias", granite(json!({"attention_bias": true}))),
+        ("mlp_bias", granite(json!({"mlp_bias": true}))),
+        ("residual_multiplier", granite(json!({"residual_multiplier": 0}))),
+        ("logits_scaling", granite(json!({"logits_scaling": "eight"}))),
         ("attention_dropout", json!({"attention_dropout": 0.1})),
         (
             "rope_scaling.rope_type",

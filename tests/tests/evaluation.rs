@@ -7,7 +7,7 @@ use wgpu_sft::eval::{EvalMetrics, Evaluator};
 use wgpu_sft::model::{Generator, Sampling, Use};
 use wgpu_sft_tests::{bytes, close, documents, floats, golden_model, gpu};
 
-const MODELS: [&str; 3] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm"];
+const MODELS: [&str; 4] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm", "granite_multipliers"];
 
 /// A document, and for each of its tokens but the first its log-probability by the recorded logits and whether it is the likeliest.
 struct Recorded {

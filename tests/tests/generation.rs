@@ -8,7 +8,7 @@ use wgpu_sft::ops::attention::{self, Shape};
 use wgpu_sft::random::{Stream, below, block, normals};
 use wgpu_sft_tests::{golden_model, gpu};
 
-const MODELS: [&str; 3] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm"];
+const MODELS: [&str; 4] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm", "granite_multipliers"];
 
 const CONTEXT: u32 = 48;
 

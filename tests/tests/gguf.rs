@@ -64,6 +64,7 @@ fn golden_models_survive_conversion() {
         ("llama", "llama_tied_gqa"),
         ("qwen2", "qwen2_bias"),
         ("qwen3", "qwen3_qknorm"),
+        ("granite", "granite_multipliers"),
     ] {
         assert_same_tensors(
             &format!("gguf/{gguf}.gguf"),
@@ -236,8 +237,9 @@ fn text_is_split_into_words_as_each_family_does() {
     ]
     .map(str::to_owned);
     let merges = ["1 2", "12 3", "123 4", "' S", "Ã ©"].map(str::to_owned);
-    let cases: [(&str, &[&str]); 5] = [
+    let cases: [(&str, &[&str]); 6] = [
         ("smollm", &["1", "2", "3", "4", "'", "S", "e", "Ì", "ģ"]),
+        ("refact", &["1", "2", "3", "4", "'", "S", "e", "Ì", "ģ"]),
         ("llama-bpe", &["123", "4", "'S", "e", "Ì", "ģ"]),
         ("qwen2", &["1", "2", "3", "4", "'S", "Ã©"]),
         ("gpt-2", &["1234", "'", "S", "e", "Ì", "ģ"]),

@@ -8,7 +8,7 @@ use wgpu_sft::train::Trainer;
 use wgpu_sft_tests::{bytes, close, documents, floats, golden_model, gpu, json, largest_difference, one_batch};
 use wgpu_sft_tests::{recorded_optimizer, state};
 
-const MODELS: [&str; 3] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm"];
+const MODELS: [&str; 4] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm", "granite_multipliers"];
 
 /// What a tensor may differ by: ten times what an all-f32 PyTorch run differs by, or eight units in the last place of its
 /// largest number.
@@ -110,6 +110,7 @@ fn losses_and_every_gradient() {
                 let want = floats(&golden.tensors(), &format!("batch{i}.grad.{parameter}"));
                 let got = pollster::block_on(trainer.gradient(&parameter)).expect("a gradient");
                 let (difference, allowed) = (largest_difference(&got, &want), tolerance(f32_error, &want));
+                println!("{name} batch {i} {parameter}: {difference:.2e} of {allowed:.2e}");
                 assert!(
                     difference <= allowed,
                     "{name} batch {i} {parameter}: {difference:.2e} > {allowed:.2e}"

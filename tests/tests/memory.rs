@@ -63,7 +63,7 @@ fn what_is_planned_is_what_is_allocated() {
         lora_dropout,
         ..LoraConfig::default()
     };
-    for name in ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm"] {
+    for name in ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm", "granite_multipliers"] {
         let gpu = gpu();
         let config = golden_model(&gpu, name, Use::Frozen(None)).config().clone();
         for lora in [None, Some(lora(0.0)), Some(lora(0.1))] {

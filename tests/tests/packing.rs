@@ -12,7 +12,7 @@ use wgpu_sft::random::{Stream, block, uniform};
 use wgpu_sft::train::{Recompute, TrainConfig, Trainer};
 use wgpu_sft_tests::{bytes, close, documents, golden_model, gpu, largest_difference, state};
 
-pub const MODELS: [&str; 2] = ["llama_tied_gqa", "qwen3_qknorm"];
+pub const MODELS: [&str; 3] = ["llama_tied_gqa", "qwen3_qknorm", "granite_multipliers"];
 
 /// Every document of a golden folder's three batches.
 pub fn examples(name: &str) -> Vec<Example> {

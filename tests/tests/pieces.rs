@@ -11,7 +11,7 @@ use wgpu_sft::random::{Stream, block};
 use wgpu_sft_tests::gpu;
 
 const SAFETENSORS: [&str; 2] = ["golden/llama_tied_gqa/model.safetensors", "gguf/types.safetensors"];
-const GGUF: [&str; 5] = ["llama", "qwen2", "qwen3", "spm", "types"];
+const GGUF: [&str; 6] = ["llama", "qwen2", "qwen3", "granite", "spm", "types"];
 
 /// Numbers below `below`, drawn.
 fn drawn(lane: u32, below: usize) -> impl Iterator<Item = usize> {

@@ -95,11 +95,11 @@ fn embedding() {
     mid_graph(
         "embedding",
         &[normal(0, vocabulary * width)],
-        |x| reference::embedding::forward(&token, &x[0], width),
+        |x| reference::embedding::forward(&token, &x[0], width, 1.7),
         |_, dy| {
             // A parameter's gradient is added to what it holds.
             let mut d_table = held.clone();
-            reference::embedding::backward(&token, dy, width, &mut d_table);
+            reference::embedding::backward(&token, dy, width, 1.7, &mut d_table);
             vec![d_table.iter().zip(&held).map(|(d, h)| d - h).collect()]
         },
     );
@@ -190,14 +190,23 @@ fn rope_turns_halves_by_the_position() {
 
 /// Queries `[R, H, S]`, keys and values `[R, K, S]`, causal within segments of 3, 1 and 5 tokens.
 fn prove_attention(query: usize, key: usize, size: usize) {
-    let heads = reference::attention::Heads { query, key, size };
+    prove_scaled_attention(reference::attention::Heads::new(query, key, size));
+}
+
+fn prove_scaled_attention(heads: reference::attention::Heads) {
+    let reference::attention::Heads {
+        query,
+        key,
+        size,
+        scale,
+    } = heads;
     let range: Vec<[u32; 2]> = [(0, 3), (3, 4), (4, 9)]
         .iter()
         .flat_map(|&(first, end)| (first..end).map(move |i| [first, i + 1]))
         .collect();
     let rows = range.len();
     mid_graph(
-        &format!("attention {query}:{key} of {size}"),
+        &format!("attention {query}:{key} of {size} by {scale}"),
         &[
             normal(0, rows * query * size),
             normal(1, rows * key * size),
@@ -216,15 +225,15 @@ fn attention_in_queries_keys_and_values() {
     prove_attention(2, 2, 5);
     prove_attention(6, 2, 3);
     prove_attention(3, 1, 4);
+    prove_scaled_attention(reference::attention::Heads {
+        scale: 0.8,
+        ..reference::attention::Heads::new(4, 2, 3)
+    });
 }
 
 #[test]
 fn attentions_log_sum_exp_is_what_it_says() {
-    let heads = reference::attention::Heads {
-        query: 1,
-        key: 1,
-        size: 4,
-    };
+    let heads = reference::attention::Heads::new(1, 1, 4);
     // Scores 1/√4 · q·k = 0.5·(2, −4): by hand, log(e¹ + e⁻²), and weights e¹, e⁻² over their sum.
     let (q, k, v) = (
         [1.0, 0.0, 0.0, 1.0],

@@ -7,19 +7,29 @@ use crate::ops::attention::{self, Saved, Shape};
 use crate::reference::{self, attention::Heads};
 
 pub(super) async fn attention<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
+    let scaled = Heads {
+        scale: 0.75,
+        ..Heads::new(6, 2, 16)
+    };
     // (segment lengths, query heads, key heads, head size)
-    let cases: [(&[usize], usize, usize, usize); 7] = [
-        (&[5, 1, 7], 4, 2, 8),
-        (&[70], 3, 3, 16),
-        (&[3, 30, 67], 9, 3, 64),
-        (&[19], 5, 1, 24),
-        (&[11, 6], 2, 1, 128),
-        (&[9], 2, 2, 256),
-        (&[2, 2], 6, 2, 80),
+    let cases: [(&[usize], Heads); 8] = [
+        (&[5, 1, 7], Heads::new(4, 2, 8)),
+        (&[70], Heads::new(3, 3, 16)),
+        (&[3, 30, 67], Heads::new(9, 3, 64)),
+        (&[19], Heads::new(5, 1, 24)),
+        (&[11, 6], Heads::new(2, 1, 128)),
+        (&[9], Heads::new(2, 2, 256)),
+        (&[2, 2], Heads::new(6, 2, 80)),
+        (&[7, 36], scaled),
     ];
-    for ((segments, query, key, size), storage) in stored(&cases) {
+    for ((segments, heads), storage) in stored(&cases) {
+        let Heads {
+            query,
+            key,
+            size,
+            scale,
+        } = heads;
         let n: usize = segments.iter().sum();
-        let heads = Heads { query, key, size };
         let (mut keys, mut queries, mut start) = (Vec::new(), Vec::new(), 0);
         for &len in segments {
             for i in start..start + len {
@@ -44,7 +54,10 @@ pub(super) async fn attention<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
                 })
                 .collect()
         };
-        let shape = Shape::fused(query as u32, key as u32, size as u32);
+        let shape = Shape {
+            scale: scale as f32,
+            ..Shape::fused(query as u32, key as u32, size as u32)
+        };
         let (qkv, _) = bench.upload_as(&fuse(&q, &k, &v), storage);
         let (gkeys, gqueries) = (
             bench.upload_u32(keys.as_flattened()),

@@ -233,7 +233,8 @@ pub(super) async fn swiglu<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> R
 }
 
 pub(super) async fn embedding<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
-    for (n, vocabulary, width) in [(9usize, 7u32, 12u32), (130, 97, 36), (66_001, 13, 4)] {
+    // Factors by which nothing is rounded.
+    for (n, vocabulary, width, scale) in [(9usize, 7u32, 12u32, 1.0), (130, 97, 36, 8.0), (66_001, 13, 4, 0.25)] {
         let w = width as usize;
         let token = bench.integers(n, vocabulary);
         let numbers = bench.normal(vocabulary as usize * w);
@@ -243,10 +244,10 @@ pub(super) async fn embedding<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
             let y = bench.nan(n * w);
             bench
                 .run(tokens(n), Scalars::default(), |plan| {
-                    ops::embedding::forward(plan, token_rows(), &gt, &table, width, &y);
+                    ops::embedding::forward(plan, token_rows(), &gt, &table, (width, scale as f32), &y);
                 })
                 .await?;
-            let want = reference::embedding::forward(&token, &rounded, w);
+            let want = reference::embedding::forward(&token, &rounded, w, scale);
             bench
                 .compare(
                     format!("embedding {storage:?} [{n}, {vocabulary}, {width}]"),
@@ -278,11 +279,12 @@ pub(super) async fn embedding<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -
         };
         bench
             .run(counts, Scalars::default(), |plan| {
-                ops::embedding::backward(plan, Rows::of(Of::Distinct), &gd, &go, &gdy, width, &d_table);
+                let (distinct, rows) = (Rows::of(Of::Distinct), (width, scale as f32));
+                ops::embedding::backward(plan, distinct, &gd, &go, &gdy, rows, &d_table);
             })
             .await?;
         let mut want = numbers;
-        reference::embedding::backward(&token, &dy, w, &mut want);
+        reference::embedding::backward(&token, &dy, w, scale, &mut want);
         bench
             .compare(
                 format!("embedding backward [{n}, {vocabulary}, {width}]"),

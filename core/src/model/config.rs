@@ -2,9 +2,10 @@
 //!
 //! Field names, defaults and meanings are those of the configuration classes of Hugging Face transformers (4.57 and 5).
 
+use super::fields::Fields;
 use super::rope::Rope;
 use crate::{Error, Result};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// The largest width, count of layers' rows and so on that is believed: products of two stay far below 2⁵³.
 const MAX_SIZE: usize = 1 << 20;
@@ -22,11 +23,13 @@ pub enum Family {
     Qwen2,
     /// `Qwen3ForCausalLM`, dense.
     Qwen3,
+    /// `GraniteForCausalLM`: Granite 3, dense.
+    Granite,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
+    pub const ALL: [Self; 5] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::Granite];
 
     /// `model_type` in `config.json`.
     pub fn model_type(self) -> &'static str {
@@ -35,6 +38,7 @@ impl Family {
             Self::Mistral => "mistral",
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
+            Self::Granite => "granite",
         }
     }
 
@@ -45,6 +49,7 @@ impl Family {
             Self::Mistral => "Mistral",
             Self::Qwen2 => "Qwen2",
             Self::Qwen3 => "Qwen3",
+            Self::Granite => "Granite",
         }
     }
 }
@@ -80,6 +85,14 @@ pub struct ModelConfig {
     pub mlp_bias: bool,
     /// Queries and keys pass an RMSNorm over each head before they are rotated.
     pub qk_norm: bool,
+    /// What embeddings are multiplied by before the first block.
+    pub embedding_multiplier: f64,
+    /// What products of queries and keys are multiplied by; `1 / sqrt(head_dim)` where a family says nothing else.
+    pub attention_multiplier: f64,
+    /// What the outputs of attention and of the feed-forward layer are multiplied by before they join the residual stream.
+    pub residual_multiplier: f64,
+    /// What logits are divided by.
+    pub logits_scaling: f64,
     /// Rotary positions.
     pub rope: Rope,
     /// Longest sequence the model was made for, in tokens.
@@ -110,18 +123,19 @@ impl ModelConfig {
         let fields = Fields { at: "", map: &root };
         let family = family(&fields)?;
         refuse_unsupported(&fields)?;
+        refuse_bias(&fields, family)?;
 
         let num_attention_heads = fields.required("num_attention_heads")?;
         let hidden_size = fields.required("hidden_size")?;
         let max_position_embeddings = fields.size("max_position_embeddings")?.unwrap_or(match family {
-            Family::Llama => 2048,
+            Family::Llama | Family::Granite => 2048,
             Family::Mistral => 131_072,
             Family::Qwen2 | Family::Qwen3 => 32_768,
         });
         refuse_window(&fields, family, max_position_embeddings)?;
         let default_kv_heads = match family {
             _ if fields.is_null("num_key_value_heads") => num_attention_heads,
-            Family::Llama => num_attention_heads,
+            Family::Llama | Family::Granite => num_attention_heads,
             Family::Mistral => 8,
             Family::Qwen2 | Family::Qwen3 => 32,
         };
@@ -138,10 +152,14 @@ impl ModelConfig {
                 ));
             }
         };
-        // LlamaConfig and Qwen3Config know `attention_bias`; Qwen2 always has one on q, k, v; Mistral never.
+        // LlamaConfig and Qwen3Config know `attention_bias`; Qwen2 always has one on q, k, v; Mistral never. Granite's are refused.
         let bias = matches!(family, Family::Llama | Family::Qwen3) && fields.flag("attention_bias")?.unwrap_or(false);
+        let multiplier = |field: &str| match family {
+            Family::Granite => Ok(fields.number(field)?.unwrap_or(1.0)),
+            _ => Ok(1.0),
+        };
         let (default_bos, default_eos) = match family {
-            Family::Llama | Family::Mistral => (Some(1), vec![2]),
+            Family::Llama | Family::Mistral | Family::Granite => (Some(1), vec![2]),
             Family::Qwen2 | Family::Qwen3 => (None, vec![]),
         };
         Self {
@@ -159,6 +177,13 @@ impl ModelConfig {
             attention_output_bias: bias,
             mlp_bias: family == Family::Llama && fields.flag("mlp_bias")?.unwrap_or(false),
             qk_norm: family == Family::Qwen3,
+            embedding_multiplier: multiplier("embedding_multiplier")?,
+            attention_multiplier: match family {
+                Family::Granite => multiplier("attention_multiplier")?,
+                _ => attention_scale(head_dim),
+            },
+            residual_multiplier: multiplier("residual_multiplier")?,
+            logits_scaling: multiplier("logits_scaling")?,
             rope: Rope::from_config(&fields, max_position_embeddings)?,
             max_position_embeddings,
             bos_token_id: fields.token("bos_token_id", default_bos)?,
@@ -223,6 +248,20 @@ impl ModelConfig {
                 "rms_norm_eps",
                 format!("{} is not a positive number", self.rms_norm_eps),
             ));
+        }
+        for (field, factor) in [
+            ("embedding_multiplier", self.embedding_multiplier),
+            ("attention_multiplier", self.attention_multiplier),
+            ("residual_multiplier", self.residual_multiplier),
+            ("logits_scaling", self.logits_scaling),
+        ] {
+            // As f32 neither zero nor infinite, nor is its reciprocal.
+            if !(1e-30..=1e30).contains(&factor) {
+                return Err(Error::config(
+                    field,
+                    format!("{factor} is not supported: it must be in 1e-30..=1e30"),
+                ));
+            }
         }
         if !(self.initializer_range.is_finite() && self.initializer_range >= 0.0) {
             let why = format!("{} is not a standard deviation", self.initializer_range);
@@ -298,6 +337,14 @@ impl ModelConfig {
                 root["attention_bias"] = json!(self.attention_bias);
                 root["use_sliding_window"] = json!(false);
             }
+            Family::Granite => {
+                root["attention_bias"] = json!(false);
+                root["mlp_bias"] = json!(false);
+                root["embedding_multiplier"] = json!(self.embedding_multiplier);
+                root["attention_multiplier"] = json!(self.attention_multiplier);
+                root["residual_multiplier"] = json!(self.residual_multiplier);
+                root["logits_scaling"] = json!(self.logits_scaling);
+            }
         }
         root
     }
@@ -340,6 +387,11 @@ impl ModelConfig {
     }
 }
 
+/// What products of queries and keys are multiplied by, but for Granite.
+pub(crate) fn attention_scale(head_dim: usize) -> f64 {
+    1.0 / (head_dim as f64).sqrt()
+}
+
 /// The family that `model_type` and `architectures` name.
 fn family(fields: &Fields) -> Result<Family> {
     let architectures = match fields.get("architectures") {
@@ -358,7 +410,7 @@ fn family(fields: &Fields) -> Result<Family> {
             .ok_or_else(|| {
                 Error::config(
                     "model_type",
-                    format!("{kind} is not supported; llama, mistral, qwen2 and qwen3 are"),
+                    format!("{kind} is not supported; llama, mistral, qwen2, qwen3 and granite are"),
                 )
             })?,
         Some(_) => return Err(Error::config("model_type", "not a string")),
@@ -425,10 +477,20 @@ fn refuse_unsupported(fields: &Fields) -> Result<()> {
     }
 }
 
+/// Refuses biases that would have to be multiplied with what they are added to.
+fn refuse_bias(fields: &Fields, family: Family) -> Result<()> {
+    for field in ["attention_bias", "mlp_bias"] {
+        if family == Family::Granite && fields.flag(field)?.unwrap_or(false) {
+            return Err(Error::config(field, "not supported in Granite models"));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a sliding window that a sequence could outgrow.
 fn refuse_window(fields: &Fields, family: Family, max_position_embeddings: usize) -> Result<()> {
     let in_use = match family {
-        Family::Llama => return Ok(()),
+        Family::Llama | Family::Granite => return Ok(()),
         Family::Mistral => true,
         Family::Qwen2 | Family::Qwen3 => fields.flag("use_sliding_window")?.unwrap_or(false),
     };
@@ -445,76 +507,5 @@ fn refuse_window(fields: &Fields, family: Family, max_position_embeddings: usize
             ),
         )),
         _ => Ok(()),
-    }
-}
-
-/// The fields of one JSON object, read by name and type.
-pub(super) struct Fields<'a> {
-    /// What to put before a field's name in an error: `rope_scaling.`
-    pub at: &'static str,
-    pub map: &'a Map<String, Value>,
-}
-
-impl<'a> Fields<'a> {
-    /// The field, unless absent or null.
-    pub fn get(&self, field: &str) -> Option<&'a Value> {
-        self.map.get(field).filter(|value| !value.is_null())
-    }
-
-    /// There, and null: transformers' defaults are for absent fields only.
-    pub fn is_null(&self, field: &str) -> bool {
-        self.map.get(field).is_some_and(Value::is_null)
-    }
-
-    pub fn wrong(&self, field: &str, want: &str, got: &Value) -> Error {
-        Error::config(format!("{}{field}", self.at), format!("expected {want}, found {got}"))
-    }
-
-    pub fn size(&self, field: &str) -> Result<Option<usize>> {
-        let convert = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
-        self.get(field)
-            .map(|v| convert(v).ok_or_else(|| self.wrong(field, "a whole number", v)))
-            .transpose()
-    }
-
-    pub fn required(&self, field: &str) -> Result<usize> {
-        self.size(field)?
-            .ok_or_else(|| Error::config(format!("{}{field}", self.at), "missing"))
-    }
-
-    pub fn number(&self, field: &str) -> Result<Option<f64>> {
-        self.get(field)
-            .map(|v| v.as_f64().ok_or_else(|| self.wrong(field, "a number", v)))
-            .transpose()
-    }
-
-    pub fn flag(&self, field: &str) -> Result<Option<bool>> {
-        self.get(field)
-            .map(|v| v.as_bool().ok_or_else(|| self.wrong(field, "true or false", v)))
-            .transpose()
-    }
-
-    fn id(&self, field: &str, value: &Value) -> Result<u32> {
-        let id = value.as_u64().and_then(|n| u32::try_from(n).ok());
-        id.ok_or_else(|| self.wrong(field, "a token id", value))
-    }
-
-    fn token(&self, field: &str, default: Option<u32>) -> Result<Option<u32>> {
-        match self.map.get(field) {
-            None => Ok(default),
-            Some(Value::Null) => Ok(None),
-            // Llama 3's configuration names its padding token so where it has none.
-            Some(value) if value.as_i64() == Some(-1) => Ok(None),
-            Some(value) => self.id(field, value).map(Some),
-        }
-    }
-
-    fn tokens(&self, field: &str, default: Vec<u32>) -> Result<Vec<u32>> {
-        match self.map.get(field) {
-            None => Ok(default),
-            Some(Value::Null) => Ok(vec![]),
-            Some(Value::Array(list)) => list.iter().map(|value| self.id(field, value)).collect(),
-            Some(value) => self.id(field, value).map(|id| vec![id]),
-        }
     }
 }

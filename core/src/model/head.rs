@@ -13,7 +13,7 @@ impl Model {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 
-    /// `logits = x·Wᵀ` for rows of `x [*, C]` from row `first` on; rows of `logits` are the vocabulary rounded up to 4.
+    /// `logits = x·Wᵀ / s`, `s` being `logits_scaling`, for rows of `x [*, C]` from row `first` on; rows of `logits` are the vocabulary rounded up to 4.
     pub(super) fn record_logits(
         &self,
         plan: &mut PlanBuilder,
@@ -34,8 +34,17 @@ impl Model {
                 Matrix::new(&weight, width),
                 Matrix::new(logits, stride).column(start),
             );
-            Matmul::new(Layout::Nt, operands, (0, count, width), (rows, most), Output::Write).record(plan);
+            Matmul {
+                alpha: self.logit_factor(),
+                ..Matmul::new(Layout::Nt, operands, (0, count, width), (rows, most), Output::Write)
+            }
+            .record(plan);
         }
+    }
+
+    /// What `x·Wᵀ` is multiplied by.
+    fn logit_factor(&self) -> f32 {
+        (1.0 / self.config.logits_scaling) as f32
     }
 
     /// Numbers from one row of logits to the next.
@@ -104,18 +113,25 @@ impl Model {
                 let d_logits = Matrix::new(&a.logits, stride).column(start);
                 let output = if start == 0 { Output::Write } else { Output::Accumulate };
                 let (b, c) = (Matrix::new(&head, width), at(&backward.head_normed));
-                Matmul::new(Layout::Nn, (d_logits, b, c), (0, width, part), (rows, count), output).record(plan);
+                Matmul {
+                    alpha: self.logit_factor(),
+                    ..Matmul::new(Layout::Nn, (d_logits, b, c), (0, width, part), (rows, count), output)
+                }
+                .record(plan);
                 if let Some(d_weight) = &d_weight {
                     let [from, len] = [start, part].map(|n| u64::from(n) * u64::from(width));
                     let d_part = d_weight.slice(from, len);
                     let (b, c) = (at(&a.head_normed), Matrix::new(&d_part, width));
-                    Matmul::new(
-                        Layout::Tn,
-                        (d_logits, b, c),
-                        (part, width, 0),
-                        (rows, count),
-                        Output::Accumulate,
-                    )
+                    Matmul {
+                        alpha: self.logit_factor(),
+                        ..Matmul::new(
+                            Layout::Tn,
+                            (d_logits, b, c),
+                            (part, width, 0),
+                            (rows, count),
+                            Output::Accumulate,
+                        )
+                    }
                     .record(plan);
                 }
             }

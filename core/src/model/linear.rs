@@ -1,4 +1,4 @@
-//! A linear layer, `y = x·Wᵀ (+ bias) (+ s·(dropout(x)·Aᵀ)·Bᵀ)`, forward and backward.
+//! A linear layer, `y = f·(x·Wᵀ (+ s·(dropout(x)·Aᵀ)·Bᵀ)) (+ bias)`, forward and backward.
 
 use super::weights::Weight;
 use crate::gpu::{PlanBuilder, Rows, Tensor};
@@ -15,6 +15,8 @@ pub struct Linear {
     pub bias: Option<Weight>,
     /// Low-rank matrices beside some of the modules.
     pub lora: Option<Lora>,
+    /// What the products are multiplied by, `f`; the bias is not.
+    pub factor: f32,
 }
 
 /// The adapter of one linear layer: an `A` and a `B` for each adapted module, each one below the other.
@@ -59,7 +61,7 @@ pub struct Context<'a> {
     pub dropped: Option<&'a [Tensor; 2]>,
     /// Scratch of [`column_sum`].
     pub sums: Option<&'a Tensor>,
-    /// `[R, most modules · rank]`: the gradient of `x·Aᵀ` times the scale.
+    /// `[R, most modules · rank]`: the gradient of `x·Aᵀ` times the scale, without the layer's factor.
     pub d_low: Option<&'a Tensor>,
 }
 
@@ -130,6 +132,21 @@ impl Linear {
         self.weight.spec.rows()
     }
 
+    /// A product of the factor.
+    fn product<'a>(
+        &self,
+        layout: Layout,
+        operands: (Matrix<'a>, Matrix<'a>, Matrix<'a>),
+        sizes: (u32, u32, u32),
+        rows: (Rows, u32),
+        output: Output,
+    ) -> Matmul<'a> {
+        Matmul {
+            alpha: self.factor,
+            ..Matmul::new(layout, operands, sizes, rows, output)
+        }
+    }
+
     /// Rows of the weight that fit a binding.
     fn chunks(&self, plan: &PlanBuilder) -> Vec<(u32, u32, Tensor)> {
         let columns = self.inputs();
@@ -142,7 +159,7 @@ impl Linear {
             .collect()
     }
 
-    /// Writes `y [R, out]`, plus `residual` where given; `low [R, modules·rank]` keeps `s·x·Aᵀ` for the backward pass. Where
+    /// Writes `y [R, out]`, plus `residual`, which has no factor, where given; `low [R, modules·rank]` keeps `s·x·Aᵀ` for the backward pass. Where
     /// `hidden [R, out / 2]` is given, it becomes `silu(gate)·up` of the gates and ups that `y` is.
     pub fn forward(
         &self,
@@ -189,7 +206,7 @@ impl Linear {
                 add: residual,
                 hidden: paired,
                 low: low.filter(|_| fuses),
-                ..Matmul::new(
+                ..self.product(
                     Layout::Nt,
                     (Matrix::new(x, inputs), Matrix::new(weight, inputs), c),
                     (0, *count, inputs),
@@ -207,7 +224,8 @@ impl Linear {
                     ..Matrix::new(&lora.b.tensor, lora.rank)
                 };
                 let operands = (a, b, Matrix::new(y, outputs).column(first));
-                Matmul::new(Layout::Nt, operands, (0, len, lora.rank), rows, Output::Accumulate).record(plan);
+                self.product(Layout::Nt, operands, (0, len, lora.rank), rows, Output::Accumulate)
+                    .record(plan);
             }
         }
         if let (Some(hidden), None) = (hidden, paired) {
@@ -235,7 +253,8 @@ impl Linear {
                 let [start, len] = [*first, *count].map(|rows| u64::from(rows) * u64::from(inputs));
                 let part = d_weight.slice(start, len);
                 let operands = (dys.column(*first), Matrix::new(x, inputs), Matrix::new(&part, inputs));
-                Matmul::new(Layout::Tn, operands, (*count, inputs, 0), batch, Output::Accumulate).record(plan);
+                self.product(Layout::Tn, operands, (*count, inputs, 0), batch, Output::Accumulate)
+                    .record(plan);
             }
         }
         if let Some(d_bias) = self.bias.as_ref().and_then(&gradient) {
@@ -261,7 +280,7 @@ impl Linear {
                 let operands = (dys, Matrix::new(low, width), Matrix::new(&d_b, rank));
                 Matmul {
                     parts,
-                    ..Matmul::new(Layout::Tn, operands, (rows, rank, 0), batch, Output::Accumulate)
+                    ..self.product(Layout::Tn, operands, (rows, rank, 0), batch, Output::Accumulate)
                 }
                 .record(plan);
             }
@@ -272,7 +291,8 @@ impl Linear {
                         ..Matrix::new(&d_a, inputs)
                     };
                     let operands = (Matrix::new(d_low, width).column(first), Matrix::new(x, inputs), c);
-                    Matmul::new(Layout::Tn, operands, (m, inputs, 0), batch, Output::Accumulate).record(plan);
+                    self.product(Layout::Tn, operands, (m, inputs, 0), batch, Output::Accumulate)
+                        .record(plan);
                 };
                 if lora.drops(context) {
                     for (j, module) in lora.modules.iter().enumerate() {
@@ -318,13 +338,14 @@ impl Linear {
             Matmul {
                 add: swiglu.map(|(gate_up, _)| gate_up),
                 low: through_a.filter(|_| fuses && *first == 0),
-                ..Matmul::new(Layout::Nn, operands, (0, inputs, *count), batch, output)
+                ..self.product(Layout::Nn, operands, (0, inputs, *count), batch, output)
             }
             .record(plan);
         }
         if let (Some(low), false) = (through_a, fuses) {
             let operands = (low.a, low.b, Matrix::new(dx.plain, inputs));
-            Matmul::new(Layout::Nn, operands, (0, inputs, low.k), batch, Output::Accumulate).record(plan);
+            self.product(Layout::Nn, operands, (0, inputs, low.k), batch, Output::Accumulate)
+                .record(plan);
         }
         if let (Some((lora, _, d_low)), true) = (adapter, drops) {
             let [_, d_dropped] = context.dropped.expect("allocated where there is dropout");
@@ -336,7 +357,8 @@ impl Linear {
                 };
                 let d_lows = Matrix::new(d_low, lora.low_width()).column(first);
                 let operands = (d_lows, a, Matrix::new(d_dropped, inputs));
-                Matmul::new(Layout::Nn, operands, (0, inputs, lora.rank), batch, Output::Write).record(plan);
+                self.product(Layout::Nn, operands, (0, inputs, lora.rank), batch, Output::Write)
+                    .record(plan);
                 let at = (module.site, lora.dropout);
                 dropout::apply(
                     plan,

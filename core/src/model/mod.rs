@@ -3,6 +3,7 @@
 mod activations;
 mod adapter;
 mod config;
+mod fields;
 mod generate;
 mod head;
 pub mod init;
@@ -14,6 +15,7 @@ mod upload;
 mod weights;
 
 pub(crate) use activations::{Needs, Purpose, logit_rows, plan as plan_activations};
+pub(crate) use config::attention_scale;
 pub use config::{Family, ModelConfig};
 pub use generate::{BatchGenerator, Generator, Sampling};
 pub(crate) use pass::Pass;
@@ -134,15 +136,23 @@ impl ModelBuilder {
         let mut blocks = Vec::with_capacity(spec.blocks.len());
         for block in &spec.blocks {
             let attention_norm = next();
-            let mut linear = |spec: &weights::LinearSpec| {
+            let mut linear = |(spec, factor): (&weights::LinearSpec, f64)| {
                 let weight = next();
                 Linear {
                     weight,
                     bias: spec.bias.is_some().then(&mut next),
                     lora: None,
+                    factor: factor as f32,
                 }
             };
-            let [qkv, o, gate_up, down] = [&block.qkv, &block.o, &block.gate_up, &block.down].map(&mut linear);
+            let residual = self.config.residual_multiplier;
+            let [qkv, o, gate_up, down] = [
+                (&block.qkv, 1.0),
+                (&block.o, residual),
+                (&block.gate_up, 1.0),
+                (&block.down, residual),
+            ]
+            .map(&mut linear);
             let qk_norm = block.qk_norm.is_some().then(|| [next(), next()]);
             blocks.push(Block {
                 attention_norm,

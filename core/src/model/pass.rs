@@ -120,14 +120,13 @@ impl Pass {
         if let Some(scratch) = &self.activations.scratch {
             plan.lend(scratch);
         }
-        let width = model.config.hidden_size as u32;
         let tokens = Rows::of(Of::Tokens);
         embedding::forward(
             plan,
             tokens,
             &self.activations.token,
             &model.embedding.tensor,
-            width,
+            embedding_rows(model),
             self.stream(0),
         );
     }
@@ -220,7 +219,10 @@ impl Pass {
         ];
         // Values are not normed: with raw queries and keys kept apart, they stay among the raw ones.
         (
-            Shape::fused(h as u32, k as u32, s as u32),
+            Shape {
+                scale: model.config.attention_multiplier as f32,
+                ..Shape::fused(h as u32, k as u32, s as u32)
+            },
             kept.qkv_raw.as_ref().unwrap_or(&kept.qkv),
         )
     }
@@ -277,7 +279,8 @@ impl Pass {
         }
         if let Some(d_table) = model.embedding.slot.and_then(gradient) {
             let distinct = Rows::of(Of::Distinct);
-            embedding::backward(plan, distinct, &a.distinct, &a.order, &d.stream, place.width, &d_table);
+            let rows = embedding_rows(model);
+            embedding::backward(plan, distinct, &a.distinct, &a.order, &d.stream, rows, &d_table);
         }
     }
 
@@ -452,6 +455,14 @@ impl Block {
         let trained = |weight: &super::Weight| weight.slot.is_some_and(|slot| (context.gradient)(slot).is_some());
         linear.lora.is_some() || trained(&linear.weight)
     }
+}
+
+/// Numbers in a row of the embedding, and their factor.
+fn embedding_rows(model: &Model) -> (u32, f32) {
+    (
+        model.config.hidden_size as u32,
+        model.config.embedding_multiplier as f32,
+    )
 }
 
 /// The query heads and the key heads in a row of queries, keys and values.

@@ -2,7 +2,7 @@
 //!
 //! Sources: RoFormer (Su et al. 2021); `linear` and `llama3` as transformers' `modeling_rope_utils` defines them.
 
-use super::config::Fields;
+use super::fields::Fields;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::f64::consts::PI;

@@ -43,10 +43,12 @@ pub struct Shape {
     pub k: (u32, u32),
     /// Row stride and offset of the values.
     pub v: (u32, u32),
+    /// What products of queries and keys are multiplied by.
+    pub scale: f32,
 }
 
 impl Shape {
-    /// Queries, keys and values side by side in one row.
+    /// Queries, keys and values side by side in one row; the scale is `1 / sqrt(head_dim)`.
     pub fn fused(heads: u32, kv_heads: u32, head_dim: u32) -> Self {
         let stride = (heads + 2 * kv_heads) * head_dim;
         let k = heads * head_dim;
@@ -57,11 +59,8 @@ impl Shape {
             q: (stride, 0),
             k: (stride, k),
             v: (stride, k + kv_heads * head_dim),
+            scale: (1.0 / f64::from(head_dim).sqrt()) as f32,
         }
-    }
-
-    fn scale(&self) -> f32 {
-        (1.0 / f64::from(self.head_dim).sqrt()) as f32
     }
 
     /// Rough floating-point operations of a forward pass over segments as long as the batch.
@@ -92,7 +91,7 @@ impl Params {
             dk_offset: d.k.1 / 4,
             dv_offset: d.v.1 / 4,
             delta_offset,
-            scale: s.scale(),
+            scale: s.scale,
             first_head: 0,
         }
     }

@@ -4,7 +4,7 @@ use super::ITEMS;
 use crate::gpu::{Kernel, PlanBuilder, Rows, Storage, Tensor, params};
 use wgpu_sft_shaders::{EMBEDDING, EMBEDDING_BACKWARD};
 
-params! { first: u32, count: u32, width4: u32 }
+params! { first: u32, count: u32, width4: u32, scale: f32 }
 
 /// Rows of a `[rows, width]` table that fit one binding of at most `limit` bytes: a multiple of 64, so that each chunk, and
 /// a vector with a number for each row, begins on a multiple of 256 bytes.
@@ -20,8 +20,15 @@ pub fn chunks(rows: u32, chunk: u32) -> impl Iterator<Item = (u32, u32)> {
         .map(move |first| (first, chunk.min(rows - first)))
 }
 
-/// `y[t] = table[token[t]]`: `table [vocabulary, width]` in any storage, `token [R]`, `y [R, width]` written.
-pub fn forward(plan: &mut PlanBuilder, tokens: Rows, token: &Tensor, table: &Tensor, width: u32, y: &Tensor) {
+/// `y[t] = scale · table[token[t]]`: `table [vocabulary, width]` in any storage, `token [R]`, `y [R, width]` written.
+pub fn forward(
+    plan: &mut PlanBuilder,
+    tokens: Rows,
+    token: &Tensor,
+    table: &Tensor,
+    (width, scale): (u32, f32),
+    y: &Tensor,
+) {
     let kernel = Kernel::new("embedding", EMBEDDING, &[]);
     let vocabulary = (table.len() / u64::from(width)) as u32;
     for (first, count) in chunks(vocabulary, chunk_rows(plan.gpu().max_binding(), width, table.storage())) {
@@ -29,13 +36,14 @@ pub fn forward(plan: &mut PlanBuilder, tokens: Rows, token: &Tensor, table: &Ten
             first,
             count,
             width4: width / 4,
+            scale,
         };
         let part = table.slice(u64::from(first) * u64::from(width), u64::from(count) * u64::from(width));
         plan.dispatch(&kernel, &params, tokens.times(width / 4), ITEMS, &[token, &part, y], 0);
     }
 }
 
-/// Adds `dy [R, width]` to the rows of `d_table [vocabulary, width]`, which the batch's tokens name. `distinct` holds
+/// Adds `scale · dy`, `dy [R, width]`, to the rows of `d_table [vocabulary, width]`, which the batch's tokens name. `distinct` holds
 /// `(id, first, end)` for each distinct token, places in `order [R]`, the rows sorted by token.
 pub fn backward(
     plan: &mut PlanBuilder,
@@ -43,7 +51,7 @@ pub fn backward(
     distinct: &Tensor,
     order: &Tensor,
     dy: &Tensor,
-    width: u32,
+    (width, scale): (u32, f32),
     d_table: &Tensor,
 ) {
     let kernel = Kernel::new("embedding_backward", EMBEDDING_BACKWARD, &[]);
@@ -53,6 +61,7 @@ pub fn backward(
             first,
             count,
             width4: width / 4,
+            scale,
         };
         let part = d_table.slice(u64::from(first) * u64::from(width), u64::from(count) * u64::from(width));
         plan.dispatch(

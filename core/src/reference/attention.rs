@@ -9,9 +9,21 @@ pub struct Heads {
     pub key: usize,
     /// Numbers in a head.
     pub size: usize,
+    /// What products of queries and keys are multiplied by.
+    pub scale: f64,
 }
 
 impl Heads {
+    /// With a scale of `1 / sqrt(size)`.
+    pub fn new(query: usize, key: usize, size: usize) -> Self {
+        Self {
+            query,
+            key,
+            size,
+            scale: 1.0 / (size as f64).sqrt(),
+        }
+    }
+
     fn q(&self, i: usize, h: usize) -> std::ops::Range<usize> {
         let at = (i * self.query + h) * self.size;
         at..at + self.size
@@ -29,12 +41,11 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// Output `[R, H, S]` and log-sum-exp `[R, H]`; `q [R, H, S]`, `k` and `v [*, K, S]`, query `i` sees `range[i]`.
 pub fn forward(heads: Heads, q: &[f64], k: &[f64], v: &[f64], range: &[[u32; 2]]) -> (Vec<f64>, Vec<f64>) {
-    let scale = 1.0 / (heads.size as f64).sqrt();
     let (mut o, mut lse) = (vec![0.0; q.len()], Vec::new());
     for (i, &[first, last]) in range.iter().enumerate() {
         for h in 0..heads.query {
             let s: Vec<f64> = (first..last)
-                .map(|j| scale * dot(&q[heads.q(i, h)], &k[heads.kv(j as usize, h)]))
+                .map(|j| heads.scale * dot(&q[heads.q(i, h)], &k[heads.kv(j as usize, h)]))
                 .collect();
             let peak = s.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let l = s.iter().map(|s| (s - peak).exp()).sum::<f64>().ln() + peak;
@@ -58,7 +69,6 @@ pub fn backward(
     range: &[[u32; 2]],
     d_o: &[f64],
 ) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
-    let scale = 1.0 / (heads.size as f64).sqrt();
     let (o, lse) = forward(heads, q, k, v, range);
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
     for (i, &[first, last]) in range.iter().enumerate() {
@@ -67,8 +77,8 @@ pub fn backward(
             let delta = dot(&o[qi.clone()], &d_o[qi.clone()]);
             for j in first as usize..last as usize {
                 let kj = heads.kv(j, h);
-                let p = (scale * dot(&q[qi.clone()], &k[kj.clone()]) - lse[i * heads.query + h]).exp();
-                let ds = p * (dot(&d_o[qi.clone()], &v[kj.clone()]) - delta) * scale;
+                let p = (heads.scale * dot(&q[qi.clone()], &k[kj.clone()]) - lse[i * heads.query + h]).exp();
+                let ds = p * (dot(&d_o[qi.clone()], &v[kj.clone()]) - delta) * heads.scale;
                 for c in 0..heads.size {
                     dq[qi.start + c] += ds * k[kj.start + c];
                     dk[kj.start + c] += ds * q[qi.start + c];

@@ -2,7 +2,7 @@
 
 use super::{Gguf, Info, ROPE_FACTORS};
 use crate::formats::{TensorEntry, Tensors};
-use crate::model::{Family, ModelConfig, Rope, RopeScaling};
+use crate::model::{Family, ModelConfig, Rope, RopeScaling, attention_scale};
 use crate::{Error, Result};
 
 /// Prefix of a block's tensor in a GGUF file, and in a Hugging Face checkpoint.
@@ -43,9 +43,10 @@ impl Gguf {
             "llama" => Ok(Family::Llama),
             "qwen2" => Ok(Family::Qwen2),
             "qwen3" => Ok(Family::Qwen3),
+            "granite" => Ok(Family::Granite),
             other => Err(Error::config(
                 key,
-                format!("{other} is not supported; llama, qwen2 and qwen3 are"),
+                format!("{other} is not supported; llama, qwen2, qwen3 and granite are"),
             )),
         }
     }
@@ -115,6 +116,14 @@ impl Gguf {
         let bias = |name: &str| self.has(&format!("blk.0.{name}.bias"));
         let attention_bias = bias("attn_q");
         let attention_output_bias = bias("attn_output");
+        // llama.cpp's other architectures have none of these; there, as here, zero is absent.
+        let scale = |name: &str, default: f64| match family {
+            Family::Granite => Ok(self
+                .number(&key(name))?
+                .filter(|scale| *scale != 0.0)
+                .unwrap_or(default)),
+            _ => Ok(default),
+        };
         let config = ModelConfig {
             family,
             vocab_size,
@@ -134,6 +143,10 @@ impl Gguf {
             attention_output_bias,
             mlp_bias: bias("ffn_gate"),
             qk_norm: family == Family::Qwen3,
+            embedding_multiplier: scale("embedding_scale", 1.0)?,
+            attention_multiplier: scale("attention.scale", attention_scale(head_dim))?,
+            residual_multiplier: scale("residual_scale", 1.0)?,
+            logits_scaling: scale("logit_scale", 1.0)?,
             rope: self.rope(arch, head_dim)?,
             max_position_embeddings: context,
             bos_token_id: self.token_id("tokenizer.ggml.bos_token_id")?,
@@ -144,10 +157,11 @@ impl Gguf {
         let as_transformers_has_it = match family {
             Family::Llama | Family::Qwen3 => attention_bias == attention_output_bias,
             Family::Qwen2 => attention_bias && !attention_output_bias,
+            Family::Granite => !attention_bias && !attention_output_bias,
             Family::Mistral => true,
         };
         if !as_transformers_has_it || (config.mlp_bias && family != Family::Llama) {
-            let why = format!("no {arch} model of transformers has this set of biases");
+            let why = format!("this set of biases is not supported in {arch} models");
             return Err(Error::config("general.architecture", why));
         }
         config.validated()
@@ -206,11 +220,11 @@ impl Gguf {
             }
             let theirs = hugging_face_name(name)
                 .ok_or_else(|| Error::weights(name, format!("no {} model has it", config.family.model_type())))?;
-            // llama.cpp's converter reorders the rows of q and k so that rotary pairs lie side by side, for this
-            // architecture only.
+            // llama.cpp's converter reorders the rows of q and k so that rotary pairs lie side by side, for these
+            // architectures only.
             let unpermute = match (config.family, name.rsplit('.').nth(1)) {
-                (Family::Llama, Some("attn_q")) => Some(config.num_attention_heads),
-                (Family::Llama, Some("attn_k")) => Some(config.num_key_value_heads),
+                (Family::Llama | Family::Granite, Some("attn_q")) => Some(config.num_attention_heads),
+                (Family::Llama | Family::Granite, Some("attn_k")) => Some(config.num_key_value_heads),
                 _ => None,
             };
             match dtype {

@@ -196,7 +196,7 @@ impl Gguf {
         let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
         let digits = json!({"type": "Digits", "individual_digits": true});
         let steps = match pre {
-            "smollm" => vec![digits, bytes(true)],
+            "smollm" | "refact" => vec![digits, bytes(true)],
             "llama-bpe" | "llama3" | "llama-v3" => vec![split(LLAMA3_SPLIT), bytes(false)],
             "qwen2" => vec![split(QWEN2_SPLIT), bytes(false)],
             "gpt-2" => vec![bytes(true)],
@@ -205,7 +205,8 @@ impl Gguf {
                 vec![split(DEFAULT_PUNCTUATION), runs, split(DEFAULT_DIGITS), bytes(true)]
             }
             other => {
-                let why = format!("{other:?} is not supported; smollm, llama-bpe, qwen2, gpt-2 and default are");
+                let why =
+                    format!("{other:?} is not supported; smollm, refact, llama-bpe, qwen2, gpt-2 and default are");
                 return Err(Error::config("tokenizer.ggml.pre", why));
             }
         };
