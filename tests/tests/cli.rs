@@ -13,6 +13,7 @@ mod runs;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Once;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -27,7 +28,31 @@ fn binary() -> PathBuf {
         "{} is missing: cargo build --release -p wgpu-sft-cli",
         binary.display()
     );
+    static FRESH: Once = Once::new();
+    FRESH.call_once(|| refuse_stale(&binary));
     binary
+}
+
+/// Panic if sources are newer than the binary: building the tests does not build it.
+fn refuse_stale(binary: &Path) {
+    let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).unwrap();
+    let built = changed(binary);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut left: Vec<PathBuf> = ["core", "native", "shaders"]
+        .map(|crate_| root.join(crate_).join("src"))
+        .into();
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        assert!(
+            changed(&path) <= built,
+            "{} is newer than {}: cargo build --release -p wgpu-sft-cli",
+            path.display(),
+            binary.display()
+        );
+    }
 }
 
 /// A folder of reference models.

@@ -5,12 +5,14 @@
 
 mod attention;
 mod fused;
+mod items;
 mod matmul;
 mod rows;
 mod update;
 
 use crate::Result;
 use crate::gpu::{Counts, Gpu, PlanBuilder, Rows, Scalars, Storage, Tensor};
+use crate::ops::rmsnorm::Place;
 use crate::random::{Stream, block, normals};
 
 /// What became of one case.
@@ -64,9 +66,9 @@ pub async fn run(gpu: &Gpu, filter: Option<&str>, on_case: impl FnMut(&CaseResul
             "attention" => attention::attention(&mut bench).await?,
             "column_sum" => rows::column_sum(&mut bench).await?,
             "cross_entropy" => rows::cross_entropy(&mut bench).await?,
-            "dropout" => rows::dropout(&mut bench).await?,
-            "embedding" => rows::embedding(&mut bench).await?,
-            "gather" => rows::gather(&mut bench).await?,
+            "dropout" => items::dropout(&mut bench).await?,
+            "embedding" => items::embedding(&mut bench).await?,
+            "gather" => items::gather(&mut bench).await?,
             "gradient_norm" => update::gradient_norm(&mut bench).await?,
             "loss_sum" => update::loss_sum(&mut bench).await?,
             "matmul" => {
@@ -74,12 +76,24 @@ pub async fn run(gpu: &Gpu, filter: Option<&str>, on_case: impl FnMut(&CaseResul
                 fused::cases(&mut bench).await?;
             }
             "rmsnorm" => rows::rmsnorm(&mut bench).await?,
-            "rope" => rows::rope(&mut bench).await?,
-            "swiglu" => rows::swiglu(&mut bench).await?,
+            "rope" => items::rope(&mut bench).await?,
+            "swiglu" => items::swiglu(&mut bench).await?,
             _ => unreachable!("STEMS and the arms are one list"),
         }
     }
     Ok(bench.results)
+}
+
+/// Spread dense rows of `width` into rows of `stride` from `offset` on; what lies between is 9.
+fn spread(dense: &[f64], place: Place) -> Vec<f64> {
+    let token = (place.heads * place.width) as usize;
+    let mut out = Vec::new();
+    for row in dense.chunks(token) {
+        let start = out.len();
+        out.resize(start + place.stride as usize, 9.0);
+        out[start + place.offset as usize..][..token].copy_from_slice(row);
+    }
+    out
 }
 
 /// Where a case makes its inputs, runs its kernel and compares.

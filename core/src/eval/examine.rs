@@ -337,6 +337,14 @@ impl Prepared {
                 result.tally(suite, inst, || vec![followed, all]);
             }
         }
+        let forgotten = |measure: &&Measure| {
+            measure.needs() == Needs::Answer && !measure.is_ifeval() && !result.tallies.contains_key(measure)
+        };
+        assert_eq!(
+            suite.measure.iter().find(forgotten),
+            None,
+            "a measure of answers that is not tallied"
+        );
     }
 }
 

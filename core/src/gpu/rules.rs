@@ -97,10 +97,13 @@ impl Rows {
     }
 }
 
+/// Workgroups across in a [`Grid::Linear`]. WebGPU allows 65,535; with fewer, the cases of every kernel go past the fold.
+const ACROSS: u32 = 1024;
+
 /// How many workgroups a dispatch has. None at all when its rows are none.
 #[derive(Debug, Clone, Copy)]
 pub enum Grid {
-    /// One workgroup for this many rows, folded into two dimensions when there are more than 65,535.
+    /// One workgroup for this many rows, folded into two dimensions when there are more than 1,024.
     Linear(u32),
     /// `x` workgroups across, one down for so many rows, `z` layers.
     Tiles {
@@ -140,8 +143,8 @@ impl Grid {
             _ if rows == 0 => [0; 3],
             Self::Linear(per_group) => {
                 let groups = rows.div_ceil(per_group);
-                let x = groups.min(65_535);
-                [x, groups.div_ceil(x), 1]
+                let y = groups.div_ceil(ACROSS);
+                [groups.div_ceil(y), y, 1]
             }
             Self::Tiles { x, rows: per_group, z } => [x, rows.div_ceil(per_group), z],
             Self::Rows { rows: per_group, y, z } => [rows.div_ceil(per_group), y, z],
