@@ -13,6 +13,9 @@ use wgpu_sft::model::{Model, ModelBuilder, ModelConfig, Use};
 use wgpu_sft::train::schedule::LrSchedulerType;
 use wgpu_sft::train::{Method, TrainConfig, Trainer, WeightDecayOn};
 
+/// The recorded models of `tests/fixtures/golden/` with weights of every family: whatever is true of one is tested of all.
+pub const GOLDEN: [&str; 4] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm", "granite_multipliers"];
+
 /// A file or folder under `tests/fixtures/`.
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)

@@ -10,9 +10,7 @@ use wgpu_sft::gpu::{Access, Counts, Kernel, Of, PlanBuilder, Rows, Scalars, Stor
 use wgpu_sft::model::{Model, ModelBuilder, ModelConfig, Use, init};
 use wgpu_sft::ops::{gather, rmsnorm::Place};
 use wgpu_sft::train::{Recompute, TrainConfig, Trainer};
-use wgpu_sft_tests::{gpu, state};
-
-const MODELS: [&str; 4] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm", "granite_multipliers"];
+use wgpu_sft_tests::{GOLDEN, gpu, state};
 
 /// Each storage with the largest differences from f32 that are allowed: of the loss, of a tensor's gradient (the norm of the
 /// difference, divided by the gradient's norm), of all gradients together.
@@ -45,7 +43,7 @@ fn squares(got: &[f32], want: &[f32]) -> [f64; 2] {
 
 #[test]
 fn losses_and_gradients_stay_close_to_those_of_f32() {
-    for name in MODELS {
+    for name in GOLDEN {
         let (batch, tokens) = whole(name);
         for (method, adapter) in methods() {
             let run = |storage| {
@@ -143,7 +141,7 @@ fn numbers_round_to_the_nearest_with_ties_to_even() {
 
 #[test]
 fn recomputation_changes_no_bit() {
-    for (name, (_, adapter)) in MODELS.into_iter().zip(methods()) {
+    for (name, (_, adapter)) in GOLDEN.into_iter().zip(methods()) {
         let (batch, tokens) = whole(name);
         let [kept, again] = [Recompute::Off, Recompute::On].map(|recompute| {
             let mut trainer = trainer(model(name, adapter.as_ref()), tokens, Storage::Bf16, recompute);
@@ -175,7 +173,7 @@ fn steep() -> Model {
 
 #[test]
 fn what_f16_cannot_hold_is_a_step_that_diverged() {
-    let (batch, tokens) = whole(MODELS[0]);
+    let (batch, tokens) = whole(GOLDEN[0]);
     for (storage, holds) in [(Storage::F32, true), (Storage::Bf16, true), (Storage::F16, false)] {
         let mut trainer = trainer(steep(), tokens, storage, Recompute::Off);
         let before = state(&trainer);

@@ -5,9 +5,7 @@ use wgpu_sft::Error;
 use wgpu_sft::data::{Example, IGNORE};
 use wgpu_sft::eval::{EvalMetrics, Evaluator};
 use wgpu_sft::model::{Generator, Sampling, Use};
-use wgpu_sft_tests::{bytes, close, documents, floats, golden_model, gpu};
-
-const MODELS: [&str; 4] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm", "granite_multipliers"];
+use wgpu_sft_tests::{GOLDEN, bytes, close, documents, floats, golden_model, gpu};
 
 /// A document, and for each of its tokens but the first its log-probability by the recorded logits and whether it is the likeliest.
 struct Recorded {
@@ -47,7 +45,7 @@ fn recorded(name: &str) -> Vec<Recorded> {
 
 #[test]
 fn losses_of_each_example() {
-    for name in MODELS {
+    for name in GOLDEN {
         let model = golden_model(&gpu(), name, Use::Frozen(None));
         let recorded = recorded(name);
         let mut examples: Vec<Example> = recorded.iter().map(|r| r.example.clone()).collect();
@@ -77,7 +75,7 @@ fn losses_of_each_example() {
 
 #[test]
 fn log_likelihoods_of_continuations() {
-    for name in MODELS {
+    for name in GOLDEN {
         let model = golden_model(&gpu(), name, Use::Frozen(None));
         let recorded = recorded(name);
         let long: Vec<_> = recorded.iter().filter(|r| r.example.ids.len() >= 4).collect();

@@ -6,9 +6,7 @@ use wgpu_sft::gpu::{Counts, Of, PlanBuilder, Rows, Scalars, Tensor};
 use wgpu_sft::model::{BatchGenerator, Generator, Model, Sampling, Use};
 use wgpu_sft::ops::attention::{self, Shape};
 use wgpu_sft::random::{Stream, below, block, normals};
-use wgpu_sft_tests::{golden_model, gpu};
-
-const MODELS: [&str; 4] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm", "granite_multipliers"];
+use wgpu_sft_tests::{GOLDEN, golden_model, gpu};
 
 const CONTEXT: u32 = 48;
 
@@ -79,10 +77,10 @@ fn greedy_answers_are_those_of_one_at_a_time() {
         .into_iter()
         .find_map(|(_, adapter)| adapter)
         .expect("an adapter");
-    let mut models: Vec<_> = MODELS
+    let mut models: Vec<_> = GOLDEN
         .map(|name| (name, golden_model(&gpu(), name, Use::Frozen(None))))
         .into();
-    models.push(("an adapter", packing::model(MODELS[0], Some(&adapted))));
+    models.push(("an adapter", packing::model(GOLDEN[0], Some(&adapted))));
     for (name, model) in &models {
         let prompts = prompts(model, 23);
         let greedy = Sampling::default();
@@ -120,7 +118,7 @@ fn greedy_answers_are_those_of_one_at_a_time() {
 
 #[test]
 fn sampled_answers_are_of_the_prompt_the_seed_and_the_number() {
-    let model = golden_model(&gpu(), MODELS[2], Use::Frozen(None));
+    let model = golden_model(&gpu(), GOLDEN[2], Use::Frozen(None));
     let mut prompts = prompts(&model, 11);
     prompts[4] = prompts[0].clone();
     let want = generate(&mut batch(&model, 1), &prompts, &sampled(), 12, &[]);
@@ -150,7 +148,7 @@ fn sampled_answers_are_of_the_prompt_the_seed_and_the_number() {
 
 #[test]
 fn how_answers_end() {
-    let model = golden_model(&gpu(), MODELS[0], Use::Frozen(None));
+    let model = golden_model(&gpu(), GOLDEN[0], Use::Frozen(None));
     let prompts = prompts(&model, 6);
     let greedy = Sampling::default();
     let mut batch = batch(&model, 2);
@@ -199,7 +197,7 @@ fn how_answers_end() {
 
 #[test]
 fn prompts_that_are_refused() {
-    let model = golden_model(&gpu(), MODELS[0], Use::Frozen(None));
+    let model = golden_model(&gpu(), GOLDEN[0], Use::Frozen(None));
     let mut batch = batch(&model, 2);
     let mut refused = |prompt: Vec<u32>, sampling: Sampling| {
         let (prompts, mut told) = ([vec![1], prompt], 0);
@@ -248,7 +246,7 @@ fn prompts_that_are_refused() {
 #[test]
 fn memory_is_known_before_and_flat() {
     let gpu = gpu();
-    let model = golden_model(&gpu, MODELS[0], Use::Frozen(None));
+    let model = golden_model(&gpu, GOLDEN[0], Use::Frozen(None));
     let before = gpu.memory().live();
     for slots in [1, 5, 64] {
         let mut batch = batch(&model, slots);

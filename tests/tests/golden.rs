@@ -1,14 +1,14 @@
 //! The assembled model against numbers recorded from PyTorch and transformers in f64 (tests/fixtures/golden/README.md).
 
 use safetensors::SafeTensors;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wgpu_sft::data::MicroBatch;
 use wgpu_sft::model::{Generator, Use};
 use wgpu_sft::train::Trainer;
-use wgpu_sft_tests::{bytes, close, documents, floats, golden_model, gpu, json, largest_difference, one_batch};
+use wgpu_sft_tests::{
+    GOLDEN, bytes, close, documents, fixture, floats, golden_model, gpu, json, largest_difference, one_batch,
+};
 use wgpu_sft_tests::{recorded_optimizer, state};
-
-const MODELS: [&str; 4] = ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm", "granite_multipliers"];
 
 /// What a tensor may differ by: ten times what an all-f32 PyTorch run differs by, or eight units in the last place of its
 /// largest number.
@@ -50,8 +50,19 @@ impl Golden {
 }
 
 #[test]
+fn every_recorded_model_is_tested() {
+    let recorded: BTreeSet<String> = std::fs::read_dir(fixture("golden"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().join("fixture.json").exists())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(recorded, GOLDEN.map(String::from).into());
+}
+
+#[test]
 fn logits() {
-    for name in MODELS {
+    for name in GOLDEN {
         let golden = Golden::new(name);
         let model = golden_model(&gpu(), name, Use::Frozen(None));
         let tensors = golden.tensors();
@@ -87,7 +98,7 @@ fn logits() {
 
 #[test]
 fn losses_and_every_gradient() {
-    for name in MODELS {
+    for name in GOLDEN {
         let golden = Golden::new(name);
         let mut trainer = golden.trainer(0.0);
         for i in 0..2 {
@@ -122,7 +133,7 @@ fn losses_and_every_gradient() {
 
 #[test]
 fn three_micro_batches_are_one_step() {
-    for name in MODELS {
+    for name in GOLDEN {
         let golden = Golden::new(name);
         let mut trainer = golden.trainer(0.0);
         let batches: Vec<MicroBatch> = (0..3).map(|i| golden.batch(i)).collect();
@@ -142,7 +153,7 @@ fn three_micro_batches_are_one_step() {
 
 #[test]
 fn three_adamw_steps() {
-    for name in MODELS {
+    for name in GOLDEN {
         let golden = Golden::new(name);
         let rates: Vec<f64> = golden.json["optimizer"]["lrs"]
             .as_array()

@@ -8,7 +8,7 @@ use wgpu_sft::model::Use;
 use wgpu_sft::train::memory::{self, MemoryPlan};
 use wgpu_sft::train::{LoraConfig, Recompute, Trainer};
 use wgpu_sft::{Error, Result};
-use wgpu_sft_tests::{golden_model, gpu, state};
+use wgpu_sft_tests::{GOLDEN, golden_model, gpu, state};
 
 #[test]
 fn recomputation_changes_no_bit() {
@@ -63,7 +63,7 @@ fn what_is_planned_is_what_is_allocated() {
         lora_dropout,
         ..LoraConfig::default()
     };
-    for name in ["llama_tied_gqa", "qwen2_bias", "qwen3_qknorm", "granite_multipliers"] {
+    for name in GOLDEN {
         let gpu = gpu();
         let config = golden_model(&gpu, name, Use::Frozen(None)).config().clone();
         for lora in [None, Some(lora(0.0)), Some(lora(0.1))] {

@@ -409,7 +409,7 @@ fn no_file_holds_two_ideas() {
                 seen += 1;
                 let lines = fs::read_to_string(&path).unwrap().lines().count();
                 if lines > 520 {
-                    long.push(format!("{}: {lines} lines", path.display()));
+                    long.push(format!("{}: {lines} lines of at most 520", path.display()));
                 }
             }
         }
