@@ -96,3 +96,20 @@ fn manual_pages_need_a_folder_and_completions_a_known_shell() {
         ended.err
     );
 }
+
+/// What bash offers when a flag is begun.
+#[cfg(unix)]
+#[test]
+fn bash_completes_the_flags_of_a_command() {
+    const ASK: &str = r#"source completions.bash
+        complete=$(complete -p wgpu-sft | sed 's/.*-F \([^ ]*\).*/\1/')
+        COMP_WORDS=(wgpu-sft merge --sa) COMP_CWORD=2
+        "$complete" wgpu-sft --sa merge
+        echo "${COMPREPLY[*]}""#;
+    let bench = Bench::new();
+    bench.write("completions.bash", &bench.run(&["completions", "bash"]).fine());
+    let mut bash = Command::new("bash");
+    let output = bash.args(["-c", ASK]).current_dir(bench.path("")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, "--save-dtype\n", "{}", String::from_utf8_lossy(&output.stderr));
+}
