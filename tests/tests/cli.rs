@@ -4,10 +4,12 @@ mod data;
 mod evaluation;
 mod killed;
 mod models;
+mod network;
 mod refused;
 mod reports;
 mod rows;
 mod runs;
+mod sturdy;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -16,6 +16,7 @@ mod generation;
 mod gguf;
 mod golden;
 mod kernels;
+mod lost;
 mod measures;
 mod memory;
 mod packing;
