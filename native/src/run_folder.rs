@@ -223,7 +223,7 @@ impl RunFolder {
     }
 
     /// Make `checkpoint-N`: `write` fills a folder of another name, which gets its own when all of it is on the disk.
-    pub fn save(&self, state: &State, write: impl Fn(&Path) -> Result<()>) -> Result<PathBuf> {
+    pub fn save(&self, state: &State, write: impl Fn(&Path) -> Result<()>) -> Result<Checkpoint> {
         self.claim()?;
         let unfinished = self.folder.join(format!("{UNFINISHED}{}", state.step));
         let saved = self.save_by(state.clone(), &unfinished, &write);
@@ -240,7 +240,7 @@ impl RunFolder {
         self.save_by(state.clone(), &unfinished, &write)
     }
 
-    fn save_by(&self, mut state: State, unfinished: &Path, write: &impl Fn(&Path) -> Result<()>) -> Result<PathBuf> {
+    fn save_by(&self, mut state: State, unfinished: &Path, write: &impl Fn(&Path) -> Result<()>) -> Result<Checkpoint> {
         let path = self.checkpoint_path(state.step);
         let old = self.folder.join(format!("{UNFINISHED}{}-old", state.step));
         let named = || unfinished.display().to_string();
@@ -265,7 +265,7 @@ impl RunFolder {
         if old.exists() {
             fs::remove_dir_all(&old).with_context(|| old.display().to_string())?;
         }
-        Ok(path)
+        Ok(Checkpoint { path, state })
     }
 
     /// The log, to be added to after `done` steps; for TensorBoard, too, if that is wanted.
