@@ -21,8 +21,8 @@ some = $(CARGO_TEST) -- --list $(1) | grep -q ': test$$' || { echo 'no test is n
 NPM = web/node_modules/.package-lock.json
 NPM_TESTS = tests/browser/node_modules/.package-lock.json
 
-.PHONY: help deps build demo demo-smollm2 base-model test test-deps lint check-targets doc package dist test-native test-swiftshader \
-	web-deps web serve test-browser bench-browser smollm2-browser test-smollm2 fmt clean-cache
+.PHONY: help deps build demo demo-smollm2 base-model test test-deps lint check-targets doc package dist test-native test-kills \
+	test-swiftshader web-deps web serve test-browser bench-browser smollm2-browser test-smollm2 fmt fuzz clean-cache
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,10 @@ dist: ## a release's archive for this system, tried: target/dist
 
 test-native: build ## all tests on lavapipe; they run the binary too
 	$(call on,$(LAVAPIPE)) $(CARGO_TEST) -- --skip smollm2::
+
+test-kills: build ## kill runs at 200 random instants and compare what they resume to (several minutes)
+	@$(call some,random_instants)
+	$(call on,$(LAVAPIPE)) WGPU_SFT_TEST_KILLS=200 $(CARGO_TEST) -- random_instants --nocapture
 
 test-swiftshader: ## the kernel cases on SwiftShader's Vulkan driver, as they run where nothing is said
 	@$(call some,unchecked)

@@ -43,6 +43,9 @@ pub enum Command {
     Devices,
     /// Check every kernel against its reference on this device; exit code 1 if one is wrong
     Check(CheckArgs),
+    /// Train, kill the run again and again, resume it, and compare every bit with a run that was left alone; exit code 1 if one differs
+    #[command(args_override_self = true)]
+    VerifyResume(Box<VerifyResumeArgs>),
     /// Check, clean and split rows
     #[command(subcommand)]
     Data(DataCommand),
@@ -268,6 +271,24 @@ pub struct CheckArgs {
 
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+#[derive(ClapArgs)]
+pub struct VerifyResumeArgs {
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// Read settings from a TOML file with the same keys; flags win [default without a model: a small run of random weights]
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub config: Option<PathBuf>,
+
+    /// How often to kill it
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
+    pub kills: u32,
+
+    /// Keep the folder with both runs
+    #[arg(long, help_heading = "Run")]
+    pub keep: bool,
 }
 
 #[derive(ClapArgs)]

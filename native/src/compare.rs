@@ -11,7 +11,7 @@ use wgpu_sft::gpu::Gpu;
 use crate::args::DeviceArgs;
 use crate::eval::{self, SuiteArgs, Suites};
 use crate::model_files::ModelFiles;
-use crate::progress::line;
+use crate::progress::{line, tell, warn};
 use crate::tensor_file::replace;
 use crate::{Outcome, devices, interrupt};
 
@@ -129,7 +129,7 @@ pub fn run(args: CompareArgs) -> Result<Outcome> {
         adapter: args.adapter.as_ref(),
     };
     if base.name == tuned.name {
-        eprintln!("warning: both are the same model: give --adapter, --base-model or --base-adapter");
+        warn("both are the same model: give --adapter, --base-model or --base-adapter");
     }
     let gpu = devices::open(&args.device)?;
     interrupt::catch("stopping")?;
@@ -155,7 +155,7 @@ pub fn run(args: CompareArgs) -> Result<Outcome> {
         .filter(|suite| suite.decides && args.fail_if.is_some())
     {
         if suite.measure.is_share() && suite.all.units() < 6 {
-            eprintln!("warning: suite {:?} has too few items to decide anything", suite.name);
+            warn(&format!("suite {:?} has too few items to decide anything", suite.name));
         }
     }
     let failed = match args.fail_if {
@@ -166,7 +166,7 @@ pub fn run(args: CompareArgs) -> Result<Outcome> {
     match failed {
         None => Ok(Outcome::Fine),
         Some(why) => {
-            eprintln!("failed: {why}");
+            tell(&format!("failed: {why}"));
             Ok(Outcome::No)
         }
     }

@@ -11,6 +11,7 @@ use wgpu_sft::formats::SIDE_FILES;
 use wgpu_sft::formats::safetensors::Index;
 
 use crate::model_files::looks_like_id;
+use crate::progress::{tell, warn};
 
 /// The folder of a cached model, downloaded first where it is not there yet.
 pub fn fetch(id: &str, quiet: bool) -> Result<PathBuf> {
@@ -23,6 +24,9 @@ pub fn fetch(id: &str, quiet: bool) -> Result<PathBuf> {
         let config = config.with_context(|| format!("{id} is not in the cache, and HF_HUB_OFFLINE is set"))?;
         return folder_of(&config);
     }
+    if cached.get("config.json").is_none() {
+        tell(&format!("{id} is no local file or folder: asking the Hub for it"));
+    }
     let mut builder = ApiBuilder::from_env().with_progress(!quiet);
     if let Ok(token) = std::env::var("HF_TOKEN") {
         builder = builder.with_token(Some(token));
@@ -34,7 +38,9 @@ pub fn fetch(id: &str, quiet: bool) -> Result<PathBuf> {
         Ok(info) => info,
         Err(error) => match cached.get("config.json").filter(|_| !is_answer(&error)) {
             Some(config) => {
-                eprintln!("warning: the Hub cannot be reached: using {id} as it was downloaded before");
+                warn(&format!(
+                    "the Hub cannot be reached: using {id} as it was downloaded before"
+                ));
                 return folder_of(&config);
             }
             None => {

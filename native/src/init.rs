@@ -47,6 +47,7 @@ pub fn run(args: InitArgs) -> Result<Outcome> {
             .transpose()?
             .unwrap_or_default(),
     };
+    let _lock = model_folder::claim(&args.output_dir)?;
     model_folder::write(&args.output_dir, &parts, dtype, false, |name| match weights.next() {
         Some((next, _, values)) if next == name => Ok(values),
         _ => bail!("{name} comes out of order"),

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
+use crate::progress::tell;
+
 static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// From now on, let [`asked`] tell of Ctrl-C (or a request to terminate) instead of ending at once.
@@ -12,7 +14,7 @@ pub fn catch(notice: &'static str) -> Result<()> {
         if ASKED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\n{notice}");
+        tell(&format!("\n{notice}"));
     })
     .context("cannot listen for Ctrl-C")
 }

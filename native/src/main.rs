@@ -13,6 +13,8 @@ mod generate;
 mod hub;
 mod init;
 mod interrupt;
+mod lock;
+mod log_file;
 mod manual;
 mod merge;
 mod model_files;
@@ -24,12 +26,14 @@ mod rows;
 mod run_folder;
 mod tensor_file;
 mod train;
+mod verify_resume;
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use args::{Args, Command};
 use clap::Parser;
+use progress::tell;
 
 /// How a command that could run ended.
 pub enum Outcome {
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Devices => devices::run(),
         Command::Check(args) => check::run(args),
+        Command::VerifyResume(args) => verify_resume::run(*args),
         Command::Data(command) => data::run(command),
         Command::Bench(args) => bench::run(args),
         Command::Completions(args) => manual::completions(&args),
@@ -75,8 +80,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Interrupted) => ExitCode::from(130),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing is left to be told to if standard error is closed too.
-            let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error));
+            tell(&format!("error: {}", one_line(&error)));
             ExitCode::from(if is_divergence(&error) { 1 } else { 2 })
         }
     }

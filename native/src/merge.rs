@@ -15,6 +15,7 @@ pub fn run(args: MergeArgs) -> Result<Outcome> {
     let adapter = source.adapter(&args.adapter)?;
     let dtype = source.save_dtype(args.save_dtype.as_deref())?;
     let scale = adapter.config.scale() as f32;
+    let _lock = model_folder::claim(&args.output_dir)?;
     let mut merged = 0;
     model_folder::write(&args.output_dir, &source.parts()?, dtype, false, |name| {
         let mut weight = source.tensor(name)?;

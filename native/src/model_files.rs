@@ -34,8 +34,18 @@ impl Deref for ModelFiles {
     }
 }
 
-/// Whether a name could be a Hub id: `owner/name` or `name`.
+/// Whether a name could be a Hub id: `owner/name` or `name`. What ends as files do, or lies in a folder that is here, is a path.
 pub fn looks_like_id(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let is_file = [".gguf", ".safetensors", ".json", ".jsonl"]
+        .iter()
+        .any(|end| lower.ends_with(end));
+    let is_in_folder = name
+        .split_once('/')
+        .is_some_and(|(folder, _)| Path::new(folder).is_dir());
+    if is_file || is_in_folder {
+        return false;
+    }
     let part = |part: &str| {
         !part.is_empty()
             && !part.starts_with(['.', '-'])

@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use wgpu_sft::formats::safetensors::TensorSpec;
 use wgpu_sft::formats::{Dtype, Parts, hf};
 
+use crate::lock::Lock;
 use crate::progress::Progress;
-use crate::tensor_file::{TensorFile, replace, sync_folder};
+use crate::tensor_file::{TensorFile, place, replace, sync_folder, temporary};
 
 /// Largest weight file, in bytes: transformers' own default.
 const SHARD_BYTES: u64 = 5_000_000_000;
@@ -31,16 +32,23 @@ pub fn write(
     let mut weight_map = BTreeMap::new();
     for (number, shard) in shards.iter().enumerate() {
         let name = hf::shard_name(number, shards.len());
-        let temporary = folder.join(format!("{name}.tmp"));
-        let mut file = TensorFile::create(temporary.clone(), &specs[shard.clone()])?;
-        for spec in &specs[shard.clone()] {
-            let bytes = dtype.encode(&tensor(&spec.name)?).with_context(|| spec.name.clone())?;
-            file.put(&spec.name, &bytes)?;
-            progress.advance(bytes.len() as u64, None);
-            weight_map.insert(spec.name.clone(), name.clone());
-        }
-        file.finish()?;
-        std::fs::rename(&temporary, folder.join(&name)).with_context(|| name.clone())?;
+        let path = folder.join(&name);
+        let temporary = temporary(&path);
+        let mut fill = || {
+            let mut file = TensorFile::create(temporary.clone(), &specs[shard.clone()])?;
+            for spec in &specs[shard.clone()] {
+                let bytes = dtype.encode(&tensor(&spec.name)?).with_context(|| spec.name.clone())?;
+                file.put(&spec.name, &bytes)?;
+                progress.advance(bytes.len() as u64, None);
+                weight_map.insert(spec.name.clone(), name.clone());
+            }
+            file.finish()?;
+            place(&temporary, &path)
+        };
+        fill().inspect_err(|_| {
+            // Where the disk is full, it is in the way.
+            let _ = std::fs::remove_file(&temporary);
+        })?;
     }
     if shards.len() > 1 {
         let index = hf::index_json(&weight_map, sizes.iter().sum());
@@ -59,6 +67,14 @@ pub fn write_parts(folder: &Path, source: &Parts, dtype: Dtype) -> Result<()> {
 
 fn bytes_of(spec: &TensorSpec, dtype: Dtype) -> u64 {
     (spec.shape.iter().product::<usize>() * dtype.block_bytes()) as u64
+}
+
+/// Make a folder for a model, and keep other processes out of it.
+pub fn claim(folder: &Path) -> Result<Lock> {
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let lock = Lock::take(folder)?;
+    refuse_existing(folder)?;
+    Ok(lock)
 }
 
 /// Refuse to write a model over another one.

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wgpu_sft::report::words;
 
@@ -11,8 +11,17 @@ pub use words::bytes;
 
 /// Print a line to standard output; a closed pipe is an error like any other.
 pub fn line(text: &str) -> Result<()> {
-    writeln!(stdout(), "{text}")?;
-    Ok(())
+    writeln!(stdout(), "{text}").context("standard output")
+}
+
+/// Tell something on standard error; where that is closed or full, nobody.
+pub fn tell(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
+}
+
+/// Tell of something that is amiss, and no reason to stop.
+pub fn warn(text: &str) {
+    tell(&format!("warning: {text}"));
 }
 
 /// How a long command tells how far it is.

@@ -1,30 +1,35 @@
 //! The output folder of a run: its log, and checkpoints that are there whole or not at all.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use wgpu_sft::Error;
+use wgpu_sft::formats::SIDE_FILES;
 use wgpu_sft::train::checkpoint::{FileDigest, STATE, State};
 use wgpu_sft::train::journal;
 
+use crate::lock::Lock;
+use crate::log_file::LogFile;
 use crate::model_files::map;
+use crate::progress::warn;
 use crate::report::Events;
-use crate::tensor_file::{sync_folder, write_synced};
+use crate::tensor_file::{sync_folder, without_temporary, write_synced};
 
-const METRICS: &str = "metrics.jsonl";
+/// The log.
+pub const METRICS: &str = "metrics.jsonl";
 const SAMPLES: &str = "samples.jsonl";
 /// A checkpoint that is being written, or that is being removed.
-const UNFINISHED: &str = ".unfinished-";
+pub const UNFINISHED: &str = ".unfinished-";
 
 const EVALUATIONS: &str = "evaluations";
 const COMPARISON: &str = "compare.json";
 
 /// What a run leaves in its folder beside checkpoints.
-const RESULTS: [&str; 10] = [
+const RESULTS: [&str; 11] = [
     METRICS,
     SAMPLES,
     EVALUATIONS,
@@ -35,17 +40,64 @@ const RESULTS: [&str; 10] = [
     "adapter_config.json",
     "adapter_model.safetensors",
     "model.safetensors",
+    "model.safetensors.index.json",
 ];
 
 /// The output folder of a run.
 pub struct RunFolder {
     folder: PathBuf,
+    /// None before it is claimed.
+    lock: RefCell<Option<Lock>>,
 }
 
 impl RunFolder {
     /// The folder, which need not exist yet.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self {
+            folder,
+            lock: RefCell::default(),
+        }
+    }
+
+    /// Make the folder if it is not there, and keep other processes out of it from now on. Whatever writes to it calls this before, as
+    /// somebody may have removed it meanwhile.
+    pub fn claim(&self) -> Result<()> {
+        let mut lock = self.lock.borrow_mut();
+        if lock.as_ref().is_some_and(Lock::holds) {
+            return Ok(());
+        }
+        if self.folder.is_file() {
+            bail!("{}: is a file", self.folder.display());
+        }
+        if lock.take().is_some() && !self.folder.exists() {
+            let name = self.folder.display();
+            warn(&format!(
+                "{name} was removed: it is made again, without the checkpoints that were in it"
+            ));
+        }
+        fs::create_dir_all(&self.folder).with_context(|| self.folder.display().to_string())?;
+        *lock = Some(Lock::take(&self.folder)?);
+        self.mend()
+    }
+
+    /// Give a checkpoint its name back that a process lost when it was about to put a newer one of the same step in its place.
+    fn mend(&self) -> Result<()> {
+        for old in self.leftovers()? {
+            let name = old.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let step = name.strip_prefix(UNFINISHED).and_then(|name| name.strip_suffix("-old"));
+            let Some(step) = step.and_then(|step| step.parse().ok()) else {
+                continue;
+            };
+            let path = self.checkpoint_path(step);
+            if !path.exists() {
+                fs::rename(&old, &path).with_context(|| old.display().to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoint_path(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("checkpoint-{step}"))
     }
 
     /// Where it is.
@@ -64,13 +116,11 @@ impl RunFolder {
         for entry in entries {
             let entry = entry.with_context(|| self.folder.display().to_string())?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let shard = name.starts_with("model-") && name.ends_with(".safetensors");
             if RESULTS.contains(&name.as_str())
-                || shard
-                || name == "model.safetensors.index.json"
+                || is_shard(&name)
                 || Events::is_ours(&name)
                 || step_of(&name).is_some()
-                || name.starts_with(UNFINISHED)
+                || is_unfinished(&name)
             {
                 found.push(entry.path());
             }
@@ -92,27 +142,26 @@ impl RunFolder {
         );
     }
 
-    /// Make the folder, removing what an earlier run has left in it.
-    pub fn start(&self) -> Result<()> {
-        for path in self.leftovers()? {
-            let removed = if path.is_dir() {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
-            removed.with_context(|| path.display().to_string())?;
+    /// Make the folder. Of what an earlier run has left in it, `anew` removes all; otherwise there must be none.
+    pub fn start(&self, anew: bool) -> Result<()> {
+        self.claim()?;
+        if !anew {
+            self.refuse_run()?;
         }
-        fs::create_dir_all(&self.folder).with_context(|| self.folder.display().to_string())
+        for path in self.leftovers()? {
+            remove(&path)?;
+        }
+        Ok(())
     }
 
     /// Open a folder to go on in it: what was not finished goes, and so do checkpoints of steps past `step`, which are about to be made
     /// again, and the logs' lines past it.
     pub fn go_on(&self, step: u64, evaluated: bool) -> Result<()> {
-        fs::create_dir_all(&self.folder).with_context(|| self.folder.display().to_string())?;
+        self.claim()?;
         for path in self.leftovers()? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with(UNFINISHED) || step_of(&name).is_some_and(|other| other > step) {
-                fs::remove_dir_all(&path).with_context(|| path.display().to_string())?;
+            if is_unfinished(&name) || step_of(&name).is_some_and(|other| other > step) {
+                remove(&path)?;
             }
         }
         // What it compares may not come about again.
@@ -143,15 +192,12 @@ impl RunFolder {
 
     /// Add lines to `samples.jsonl`.
     pub fn samples(&self, lines: &str) -> Result<()> {
-        let path = self.folder.join(SAMPLES);
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        let written = file.and_then(|mut file| file.write_all(lines.as_bytes()));
-        written.with_context(|| path.display().to_string())
+        LogFile::open(self.folder.join(SAMPLES))?.append(lines.as_bytes())
     }
 
     /// The checkpoint after a step.
     pub fn checkpoint(&self, step: u64) -> Result<Checkpoint> {
-        Checkpoint::open(&self.folder.join(format!("checkpoint-{step}")))
+        Checkpoint::open(&self.checkpoint_path(step))
     }
 
     /// The newest checkpoint that is complete.
@@ -177,74 +223,106 @@ impl RunFolder {
     }
 
     /// Make `checkpoint-N`: `write` fills a folder of another name, which gets its own when all of it is on the disk.
-    pub fn save(&self, mut state: State, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-        let path = self.folder.join(format!("checkpoint-{}", state.step));
+    pub fn save(&self, state: &State, write: impl Fn(&Path) -> Result<()>) -> Result<Checkpoint> {
+        self.claim()?;
         let unfinished = self.folder.join(format!("{UNFINISHED}{}", state.step));
+        let saved = self.save_by(state.clone(), &unfinished, &write);
+        if saved.is_ok() {
+            return saved;
+        }
+        // Where the disk is full, it is in the way.
+        let _ = fs::remove_dir_all(&unfinished);
+        if self.lock.borrow().as_ref().is_some_and(Lock::holds) {
+            return saved;
+        }
+        // Somebody has removed the folder meanwhile.
+        self.claim()?;
+        self.save_by(state.clone(), &unfinished, &write)
+    }
+
+    fn save_by(&self, mut state: State, unfinished: &Path, write: &impl Fn(&Path) -> Result<()>) -> Result<Checkpoint> {
+        let path = self.checkpoint_path(state.step);
         let old = self.folder.join(format!("{UNFINISHED}{}-old", state.step));
         let named = || unfinished.display().to_string();
         if unfinished.exists() {
-            fs::remove_dir_all(&unfinished).with_context(named)?;
+            fs::remove_dir_all(unfinished).with_context(named)?;
         }
-        fs::create_dir_all(&unfinished).with_context(named)?;
-        write(&unfinished)?;
+        fs::create_dir(unfinished).with_context(named)?;
+        write(unfinished)?;
         state.files = BTreeMap::new();
-        for entry in fs::read_dir(&unfinished).with_context(named)? {
+        for entry in fs::read_dir(unfinished).with_context(named)? {
             let entry = entry.with_context(named)?;
             let name = entry.file_name().to_string_lossy().into_owned();
             state.files.insert(name, FileDigest::of(&map(&entry.path())?));
         }
         write_synced(&unfinished.join(STATE), state.to_json()?.as_bytes())?;
-        sync_folder(&unfinished)?;
+        sync_folder(unfinished)?;
         if path.exists() {
             fs::rename(&path, &old).with_context(|| path.display().to_string())?;
         }
-        fs::rename(&unfinished, &path).with_context(|| path.display().to_string())?;
+        fs::rename(unfinished, &path).with_context(|| path.display().to_string())?;
         sync_folder(&self.folder)?;
         if old.exists() {
             fs::remove_dir_all(&old).with_context(|| old.display().to_string())?;
         }
-        Ok(path)
+        Ok(Checkpoint { path, state })
     }
 
     /// The log, to be added to after `done` steps; for TensorBoard, too, if that is wanted.
     pub fn metrics(&self, done: u64, tensorboard: bool) -> Result<Metrics> {
         let path = self.folder.join(METRICS);
-        let file = OpenOptions::new().create(true).append(true).open(&path);
         Ok(Metrics {
-            file: file.with_context(|| path.display().to_string())?,
-            path,
+            file: LogFile::open(path)?,
             events: tensorboard.then(|| Events::create(&self.folder, done)).transpose()?,
         })
     }
 }
 
+/// Whether a file has a part of a large model's weights.
+fn is_shard(name: &str) -> bool {
+    name.starts_with("model-") && name.ends_with(".safetensors")
+}
+
+/// Whether a file or folder was being written, by one of our processes.
+fn is_unfinished(name: &str) -> bool {
+    let is_ours = |of: &str| RESULTS.contains(&of) || is_shard(of) || SIDE_FILES.contains(&of) || of == "config.json";
+    name.starts_with(UNFINISHED) || without_temporary(name).is_some_and(is_ours)
+}
+
+/// Remove a file, or a folder with all that is in it.
+fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    removed.with_context(|| path.display().to_string())
+}
+
 /// The step of a folder named `checkpoint-N`.
-fn step_of(name: &str) -> Option<u64> {
+pub fn step_of(name: &str) -> Option<u64> {
     name.strip_prefix("checkpoint-")?.parse().ok()
 }
 
 /// `metrics.jsonl`.
 pub struct Metrics {
-    file: File,
-    path: PathBuf,
+    file: LogFile,
     events: Option<Events>,
 }
 
 impl Metrics {
-    /// Add a line.
-    pub fn write(&mut self, json: &Value) -> Result<()> {
+    /// Add a line to the log in this folder.
+    pub fn write(&mut self, folder: &RunFolder, json: &Value) -> Result<()> {
+        folder.claim()?;
         if let Some(events) = &mut self.events {
             events.write(json)?;
         }
-        // One call a line: a crash leaves whole lines, or one without its end.
-        self.file
-            .write_all(format!("{json}\n").as_bytes())
-            .with_context(|| self.path.display().to_string())
+        self.file.append(format!("{json}\n").as_bytes())
     }
 
     /// Make the lines so far lasting.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_all().with_context(|| self.path.display().to_string())
+        self.file.sync()
     }
 }
 

@@ -72,9 +72,29 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Put a file in place of another, so that either the old or the new one is there.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_added_extension("tmp");
-    write_synced(&temporary, bytes)?;
-    std::fs::rename(&temporary, path).with_context(|| path.display().to_string())
+    let temporary = temporary(path);
+    let placed = write_synced(&temporary, bytes).and_then(|()| place(&temporary, path));
+    if placed.is_err() {
+        // Where the disk is full, it is in the way.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    placed
+}
+
+/// Give a file that is complete its name.
+pub fn place(temporary: &Path, path: &Path) -> Result<()> {
+    std::fs::rename(temporary, path).with_context(|| path.display().to_string())
+}
+
+/// What a file is called while it is being written: another name in each process, so that two of them do not write one file.
+pub fn temporary(path: &Path) -> PathBuf {
+    path.with_added_extension(format!("{}.tmp", std::process::id()))
+}
+
+/// The name that a file with such a name was to get.
+pub fn without_temporary(name: &str) -> Option<&str> {
+    let (name, process) = name.strip_suffix(".tmp")?.rsplit_once('.')?;
+    process.parse::<u32>().is_ok().then_some(name)
 }
 
 /// Make the names in a folder lasting.

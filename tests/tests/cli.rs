@@ -5,10 +5,12 @@ mod evaluation;
 mod killed;
 mod manual;
 mod models;
+mod network;
 mod refused;
 mod reports;
 mod rows;
 mod runs;
+mod sturdy;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -18,6 +18,7 @@ mod gguf;
 mod golden;
 mod hostile;
 mod kernels;
+mod lost;
 mod measures;
 mod memory;
 mod packing;

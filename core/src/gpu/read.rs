@@ -40,7 +40,12 @@ impl Gpu {
                 submission_index,
                 timeout,
             });
-            polled.map_err(|e| Error::gpu(doing, e.to_string()))?;
+            if let Err(error) = polled {
+                // What was submitted to a device that is lost cannot be waited for: let it say that it is.
+                let _ = self.device().poll(wgpu::PollType::Poll);
+                self.check_failure(doing)?;
+                return Err(Error::gpu(doing, error.to_string()));
+            }
         }
         self.check_failure(doing)
     }

@@ -1,13 +1,14 @@
 //! The log, as TensorBoard reads it.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::fs;
+use std::path::Path;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 use wgpu_sft::formats::tfevents;
+
+use crate::log_file::LogFile;
 
 /// How names of event files begin, and what stands in ours where others have the machine's name.
 const PREFIX: &str = "events.out.tfevents.";
@@ -15,14 +16,21 @@ const OURS: &str = ".wgpu-sft.";
 
 /// An event file that is being written.
 pub struct Events {
-    file: File,
-    path: PathBuf,
+    file: LogFile,
+    /// When it began, in seconds since 1970 and by a clock that nobody sets.
+    begun: (f64, Instant),
 }
 
 /// Seconds since 1970.
 fn now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// The time in the name of one of our event files. The digits of a name that is not ours, or beyond what ten digits say, count for nothing.
+fn seconds(name: &str) -> Option<u64> {
+    let (time, _) = name.strip_prefix(PREFIX)?.split_once(OURS)?;
+    time.parse().ok().filter(|_| time.len() == 10)
 }
 
 impl Events {
@@ -32,25 +40,26 @@ impl Events {
     }
 
     /// A new file of a run that has done so many steps. TensorBoard reads files in the order of their names, and then forgets what earlier
-    /// ones say of steps that are done again.
+    /// ones say of steps that are done again: its name is later than theirs, also where the clock was set back.
     pub fn create(folder: &Path, done: u64) -> Result<Self> {
-        let time = now();
-        let mut number = 0;
-        let (file, path) = loop {
-            let path = folder.join(format!("{PREFIX}{:010}{OURS}{number}", time as u64));
-            match OpenOptions::new().append(true).create_new(true).open(&path) {
-                Ok(file) => break (file, path),
-                // Two in one second.
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => number += 1,
-                Err(e) => return Err(e).with_context(|| path.display().to_string()),
+        let named = || folder.display().to_string();
+        let mut time = now();
+        for entry in fs::read_dir(folder).with_context(named)? {
+            let name = entry.with_context(named)?.file_name();
+            if let Some(other) = seconds(&name.to_string_lossy()) {
+                time = time.max(other as f64 + 1.0);
             }
-        };
-        let mut events = Self { file, path };
-        events.put(&tfevents::file_version(time))?;
-        if done > 0 {
-            events.put(&tfevents::start(time, done + 1))?;
         }
-        Ok(events)
+        let path = folder.join(format!("{PREFIX}{:010}{OURS}0", time as u64));
+        let mut file = LogFile::open(path)?;
+        file.append(&tfevents::file_version(time))?;
+        if done > 0 {
+            file.append(&tfevents::start(time, done + 1))?;
+        }
+        Ok(Self {
+            file,
+            begun: (time, Instant::now()),
+        })
     }
 
     /// Add a line of the log: each of its numbers that is finite. Evaluations do not say again which epoch it is.
@@ -66,13 +75,8 @@ impl Events {
             .filter_map(|(key, value)| Some((tfevents::tag(key), value.as_f64()?)))
             .collect();
         let numbers = numbers.iter().map(|(tag, value)| (tag.as_str(), *value));
-        self.put(&tfevents::scalars(now(), step, numbers))
-    }
-
-    fn put(&mut self, record: &[u8]) -> Result<()> {
-        // One call a record: a crash leaves whole records, or one without its end.
-        self.file
-            .write_all(record)
-            .with_context(|| self.path.display().to_string())
+        let (since, begun) = self.begun;
+        let time = since + begun.elapsed().as_secs_f64();
+        self.file.append(&tfevents::scalars(time, step, numbers))
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use wgpu_sft::report::{Log, Report, Run, samples};
 
 use crate::args::ReportArgs;
-use crate::progress::line;
+use crate::progress::{line, warn};
 use crate::tensor_file::replace;
 use crate::{Outcome, one_line};
 
@@ -41,7 +41,7 @@ pub fn page(folder: &Path) -> PathBuf {
 pub fn refresh(folder: &Path) -> bool {
     let written = write(folder);
     if let Err(error) = &written {
-        eprintln!("warning: the report was not written: {}", one_line(error));
+        warn(&format!("the report was not written: {}", one_line(error)));
     }
     written.is_ok()
 }
@@ -80,6 +80,11 @@ pub fn read_run(folder: &Path) -> Result<Option<Run>> {
     let text = read(folder, RUN)?;
     let run = text.map(|text| Run::from_json(&text)).transpose();
     run.with_context(|| folder.display().to_string())
+}
+
+/// Whether the folder says what a run is.
+pub fn has_run(folder: &Path) -> bool {
+    folder.join(RUN).exists()
 }
 
 /// Say what a run is.

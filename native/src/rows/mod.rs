@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use wgpu_sft::data::{Intake, Mix, Preparation, Reading, Row, TalliedFile, Tally};
 use wgpu_sft::{Error, Result as RowResult};
 
-use crate::progress::{Progress, line};
+use crate::progress::{Progress, line, tell, warn};
 
 pub use file::{DataFile, for_each_row, for_each_text};
 pub use tokens::TokenFile;
@@ -119,15 +119,15 @@ impl Rows {
     /// Say which rows were left out, on standard error.
     pub fn warn_of_bad_rows(&self) {
         for TalliedFile { name, report, .. } in self.tally.files.iter().filter(|file| file.report.bad > 0) {
-            eprintln!(
-                "warning: {name}: {} of {} rows cannot be used and are left out:",
+            warn(&format!(
+                "{name}: {} of {} rows cannot be used and are left out:",
                 report.bad, report.rows
-            );
+            ));
             for row in &report.bad_rows {
-                eprintln!("  {row}");
+                tell(&format!("  {row}"));
             }
             if report.bad > report.bad_rows.len() {
-                eprintln!("  and {} more", report.bad - report.bad_rows.len());
+                tell(&format!("  and {} more", report.bad - report.bad_rows.len()));
             }
         }
     }

@@ -12,7 +12,7 @@ use wgpu_sft::train::{Trainer, journal};
 
 use super::Job;
 use crate::one_line;
-use crate::progress::bytes;
+use crate::progress::{bytes, warn};
 use crate::tensor_file::replace;
 
 /// Items of each suite that the report shows side by side.
@@ -83,6 +83,7 @@ impl Evaluations {
                 Some(examined) => results = examined,
                 None => return Ok(None),
             }
+            job.folder.claim()?;
             let path = file(job, step);
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
@@ -123,7 +124,7 @@ pub fn compare(job: &Job, step: u64) -> Result<Option<Comparison>> {
     }
     let compared = compared(job, step);
     if let Err(error) = &compared {
-        eprintln!("warning: before and after are not compared: {}", one_line(error));
+        warn(&format!("before and after are not compared: {}", one_line(error)));
         return Ok(None);
     }
     compared.map(Some)

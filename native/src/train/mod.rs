@@ -22,7 +22,7 @@ use record::Record;
 use crate::args::{DeviceArgs, TrainArgs};
 use crate::eval::{SuiteArgs, Suites};
 use crate::model_files::ModelFiles;
-use crate::progress::{bytes, line};
+use crate::progress::{bytes, line, warn};
 use crate::rows::Rows;
 use crate::run_folder::{Checkpoint, RunFolder};
 use crate::{Outcome, devices, interrupt, pipeline_cache};
@@ -65,7 +65,7 @@ pub fn run(args: TrainArgs) -> Result<Outcome> {
         (None, true) => Resume::Anew,
         (None, false) => Resume::No,
     };
-    let mut job = Job::new(settings, resume)?;
+    let mut job = Job::new(settings, resume, args.dry_run)?;
     job.introduce()?;
     job.course.check_bindings(&job.gpu)?;
     if args.dry_run {
@@ -78,7 +78,7 @@ pub fn run(args: TrainArgs) -> Result<Outcome> {
     job.course.check_suites(job.suite_bytes)?;
     let mut counters = Counters::default();
     match &job.checkpoint {
-        None => job.folder.start()?,
+        None => job.folder.start(args.overwrite_output_dir)?,
         Some(checkpoint) => {
             saving::restore(checkpoint, &mut trainer)?;
             (job.done, counters) = (checkpoint.state.step, checkpoint.state.counters.clone());
@@ -88,7 +88,7 @@ pub fn run(args: TrainArgs) -> Result<Outcome> {
     }
     let record = Record::begin(&job, &trainer)?;
     interrupt::catch("stopping after this step; once more to stop at once")?;
-    let outcome = steps::run(&mut job, &mut trainer, &mut evaluations, counters);
+    let outcome = steps::run(&mut job, &mut trainer, &mut evaluations, counters, &record);
     record.end(&job, outcome)
 }
 
@@ -103,11 +103,15 @@ enum Resume<'a> {
 }
 
 impl Job {
-    fn new(settings: Settings, resume: Resume) -> Result<Self> {
+    fn new(settings: Settings, resume: Resume, dry_run: bool) -> Result<Self> {
         let config = settings.train_config()?;
         let model = required("model", &settings.model)?.clone();
         let data = required("data", &settings.data)?.clone();
         let folder = RunFolder::new(required("output_dir", &settings.output_dir)?.clone());
+        // What is looked at from here on stays as it is. A folder that is not there yet is not made before all else is well.
+        if folder.path().is_dir() && !dry_run {
+            folder.claim()?;
+        }
         let checkpoint = match resume {
             Resume::No => {
                 folder.refuse_run()?;
@@ -166,10 +170,10 @@ impl Job {
             (_, course) => course?,
         };
         if let (Some(state), true) = (saved, course.moved) {
-            eprintln!(
-                "warning: the checkpoint was made on {} ({}): the run goes on, but not with the same roundings",
+            warn(&format!(
+                "the checkpoint was made on {} ({}): the run goes on, but not with the same roundings",
                 state.device.name, state.device.driver
-            );
+            ));
         }
         Ok(Self {
             settings,

@@ -1,6 +1,6 @@
 //! What a run is, did and used, kept in `run.json` for its report. None of it decides what is computed.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use wgpu_sft::report::{Outcome as How, Run, Session};
@@ -8,11 +8,14 @@ use wgpu_sft::train::checkpoint::Device;
 use wgpu_sft::train::{Method, Trainer};
 
 use super::Job;
+use crate::progress::warn;
 use crate::{Outcome, is_closed_pipe, is_divergence, one_line, report};
 
 /// The record of this run, which has begun.
 pub struct Record {
     run: Run,
+    /// When it began, by a clock that nobody sets.
+    begun: Instant,
 }
 
 /// Seconds since 1970.
@@ -29,7 +32,7 @@ impl Record {
         if job.checkpoint.is_some() {
             match report::read_run(job.folder.path()) {
                 Ok(earlier) => sessions = earlier.map_or(Vec::new(), |run| run.sessions),
-                Err(error) => eprintln!("warning: the report begins anew: {}", one_line(&error)),
+                Err(error) => warn(&format!("the report begins anew: {}", one_line(&error))),
             }
         }
         sessions.push(Session {
@@ -50,7 +53,23 @@ impl Record {
             .course
             .record(&job.settings, &base, tallies, trainer.recomputes(), sessions)?;
         report::write_run(job.folder.path(), &run)?;
-        Ok(Self { run })
+        Ok(Self {
+            run,
+            begun: Instant::now(),
+        })
+    }
+
+    /// Write the report; and what it is made from, should somebody have removed that.
+    pub fn refresh(&self, job: &Job) {
+        let folder = job.folder.path();
+        let kept = match report::has_run(folder) {
+            true => Ok(()),
+            false => report::write_run(folder, &self.run),
+        };
+        match kept {
+            Ok(()) => _ = report::refresh(folder),
+            Err(error) => warn(&one_line(&error)),
+        }
     }
 
     /// Write down how it ended, and the report.
@@ -66,7 +85,7 @@ impl Record {
         };
         self.run.memory.suites = job.suite_bytes;
         if let Some(session) = self.run.sessions.last_mut() {
-            session.ended = Some(now());
+            session.ended = Some(session.started + self.begun.elapsed().as_secs());
             session.to_step = Some(job.done);
             session.outcome = how;
             session.error = outcome.as_ref().err().filter(|e| !is_closed_pipe(e)).map(one_line);
@@ -78,7 +97,7 @@ impl Record {
                 let _ = job.say(&format!("report: {}", report::page(job.folder.path()).display()));
             }
             Ok(()) => {}
-            Err(error) => eprintln!("warning: {}", one_line(&error)),
+            Err(error) => warn(&one_line(&error)),
         }
         outcome
     }

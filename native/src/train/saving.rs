@@ -28,8 +28,7 @@ pub fn save(job: &Job, trainer: &Trainer, step: u64, counters: &Counters) -> Res
         tiles: job.gpu.tiles().into_iter().collect(),
         files: Default::default(),
     };
-    let path = job.folder.save(state, |folder| write(job, trainer, folder))?;
-    Checkpoint::open(&path)
+    job.folder.save(&state, |folder| write(job, trainer, folder))
 }
 
 /// Write the trained tensors and their moments, one at a time, and what makes the folder an adapter or a model that others load.
@@ -86,6 +85,7 @@ pub fn restore(checkpoint: &Checkpoint, trainer: &mut Trainer) -> Result<()> {
 
 /// Write what was trained, as PEFT or transformers load it, from the last checkpoint.
 pub fn finish(job: &Job, last: &Checkpoint) -> Result<()> {
+    job.folder.claim()?;
     let folder = job.folder.path();
     let weights = weights_file(job.course.config.method);
     match job.course.config.method {

@@ -10,10 +10,11 @@ use wgpu_sft::train::checkpoint::Counters;
 use wgpu_sft::train::{StepMetrics, Trainer, journal};
 
 use super::evaluations::{self, Evaluations};
+use super::record::Record;
 use super::{Job, saving};
-use crate::progress::Progress;
+use crate::progress::{Progress, warn};
 use crate::run_folder::{Checkpoint, Metrics};
-use crate::{Outcome, interrupt, is_closed_pipe, report};
+use crate::{Outcome, interrupt, is_closed_pipe};
 
 /// Items of each suite that are shown at the end.
 const SHOWN: usize = 2;
@@ -61,7 +62,13 @@ struct Log {
 }
 
 /// Run the steps after the first `done`, and write the result.
-pub fn run(job: &mut Job, trainer: &mut Trainer, evaluations: &mut Evaluations, counters: Counters) -> Result<Outcome> {
+pub fn run(
+    job: &mut Job,
+    trainer: &mut Trainer,
+    evaluations: &mut Evaluations,
+    counters: Counters,
+    record: &Record,
+) -> Result<Outcome> {
     let done = job.done;
     let mut log = Log {
         since: [(Instant::now(), counters.tokens); 2],
@@ -77,7 +84,7 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, evaluations: &mut Evaluations, 
     if let Some(watch) = &job.watch {
         let has_checkpoint = |step| job.folder.checkpoint(step).is_ok();
         if let Some(why) = watch.forget(&mut log.counters, has_checkpoint) {
-            eprintln!("warning: {why}");
+            warn(&why);
         }
     }
     // What was not evaluated before an interruption is now, and kept at once.
@@ -99,7 +106,7 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, evaluations: &mut Evaluations, 
             && (finished == submitted || !(job.course.saves_after(submitted) || evaluations.are_due(job, submitted)))
         {
             let batches = job.course.batches(&job.rows.examples, submitted)?;
-            block_on(trainer.submit(&batches))?;
+            block_on(trainer.submit(&batches)).map_err(|error| explain(job, error))?;
             submitted += 1;
         }
         if finished < submitted {
@@ -125,7 +132,7 @@ pub fn run(job: &mut Job, trainer: &mut Trainer, evaluations: &mut Evaluations, 
         if job.course.saves_after(finished) || stop || keeps_best || has_had_enough(job, &log.counters) {
             log.metrics.sync()?;
             last = Some(saving::save(job, trainer, finished, &log.counters)?);
-            report::refresh(job.folder.path());
+            record.refresh(job);
         }
         if stop && (finished < job.course.total || best.is_none()) {
             let resume = format!(
@@ -187,16 +194,18 @@ fn has_had_enough(job: &Job, counters: &Counters) -> bool {
     job.watch.as_ref().is_some_and(|watch| watch.has_had_enough(counters))
 }
 
-/// A run that diverges is told where it can be taken up again.
+/// A run that diverges, or whose device fails, is told where it can be taken up again.
 fn explain(job: &Job, error: Error) -> anyhow::Error {
-    if !matches!(error, Error::Diverged { .. }) {
-        return error.into();
-    }
+    let what = match error {
+        Error::Diverged { .. } => "the run diverged",
+        Error::Gpu { .. } => "the device failed",
+        _ => return error.into(),
+    };
     let newest = match job.folder.newest() {
         Ok(checkpoint) => format!("the newest checkpoint is {}", checkpoint.path.display()),
         Err(_) => "there is no checkpoint yet".to_owned(),
     };
-    anyhow::Error::from(error).context(format!("the run diverged ({newest})"))
+    anyhow::Error::from(error).context(format!("{what} ({newest})"))
 }
 
 impl Log {
@@ -229,7 +238,8 @@ impl Log {
             return Ok(());
         }
         let epoch = job.course.epoch(step.step);
-        self.metrics.write(&self.counters.line(step, epoch, speed))?;
+        self.metrics
+            .write(&job.folder, &self.counters.line(step, epoch, speed))?;
         let printed = self.progress.plain_line(&format!(
             "step {}/{}  epoch {epoch:.2}  loss {loss:.4}  grad_norm {:.3}  learning_rate {:.2e}  {speed:.0} tokens/s",
             step.step, job.course.total, step.grad_norm, step.learning_rate
@@ -251,8 +261,8 @@ impl Log {
         let Some((numbers, evaluated)) = evaluations.run(job, trainer, step, &mut self.counters)? else {
             return Ok(None);
         };
-        self.metrics
-            .write(&journal::evaluation_line(step, job.course.epoch(step), numbers))?;
+        let line = journal::evaluation_line(step, job.course.epoch(step), numbers);
+        self.metrics.write(&job.folder, &line)?;
         for (since, _) in &mut self.since {
             *since += begun.elapsed(); // the speed is that of training
         }
