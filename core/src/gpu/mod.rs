@@ -156,13 +156,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] when the device cannot be made, or the family asked for does not run on it rightly.
     pub async fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Self> {
-        let offered = adapter.limits();
-        let limits = wgpu::Limits {
-            max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
-            max_buffer_size: offered.max_buffer_size,
-            ..wgpu::Limits::default()
-        };
-        let mut wanted = wgpu::Features::SUBGROUP;
+        let (mut wanted, limits) = Self::wanted(adapter);
         // Timer queries change how some drivers encode: not without need.
         wanted.set(wgpu::Features::TIMESTAMP_QUERY, options.profile);
         wanted.set(wgpu::Features::PIPELINE_CACHE, options.pipeline_cache.is_some());
@@ -203,11 +197,70 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// Work on the caller's device. Needs no feature beyond WebGPU's defaults; uses `SUBGROUP` where it was asked for.
-    /// Reading back completes when the caller polls the device; this crate never blocks on it.
-    pub fn new(device: wgpu::Device, queue: wgpu::Queue, options: &GpuOptions) -> Self {
+    /// What a device is best asked for that this crate is to work on, besides whatever its owner needs: every limit of memory that the
+    /// adapter offers, and subgroups, by which CPU adapters compute several times faster. None of it is needed.
+    pub fn wanted(adapter: &wgpu::Adapter) -> (wgpu::Features, wgpu::Limits) {
+        let offered = adapter.limits();
+        let limits = wgpu::Limits {
+            max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+            max_buffer_size: offered.max_buffer_size,
+            ..wgpu::Limits::default()
+        };
+        (adapter.features() & wgpu::Features::SUBGROUP, limits)
+    }
+
+    /// Work on the caller's device. Needs no feature, and of the limits of computing those that WebGPU guarantees; uses what
+    /// [`Gpu::wanted`] names where the device was asked for it. Nothing here blocks: what is awaited completes when the caller polls
+    /// the device. Errors of buffers and shaders are caught in scopes of this crate's own, so that they never reach the caller's
+    /// handlers; a device that is lost is an [`Error::Gpu`] to whoever awaits something.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] naming every limit that is too low.
+    pub fn new(device: wgpu::Device, queue: wgpu::Queue, options: &GpuOptions) -> Result<Self> {
+        let (has, needs) = (device.limits(), wgpu::Limits::default());
+        let mut low = Vec::new();
+        for (name, has, needs) in [
+            ("max_buffer_size", has.max_buffer_size, needs.max_buffer_size),
+            (
+                "max_storage_buffer_binding_size",
+                has.max_storage_buffer_binding_size,
+                needs.max_storage_buffer_binding_size,
+            ),
+            (
+                "max_storage_buffers_per_shader_stage",
+                has.max_storage_buffers_per_shader_stage.into(),
+                needs.max_storage_buffers_per_shader_stage.into(),
+            ),
+            (
+                "max_compute_workgroup_storage_size",
+                has.max_compute_workgroup_storage_size.into(),
+                needs.max_compute_workgroup_storage_size.into(),
+            ),
+            (
+                "max_compute_invocations_per_workgroup",
+                has.max_compute_invocations_per_workgroup.into(),
+                needs.max_compute_invocations_per_workgroup.into(),
+            ),
+            (
+                "max_compute_workgroup_size_x",
+                has.max_compute_workgroup_size_x.into(),
+                needs.max_compute_workgroup_size_x.into(),
+            ),
+            (
+                "max_compute_workgroups_per_dimension",
+                has.max_compute_workgroups_per_dimension.into(),
+                needs.max_compute_workgroups_per_dimension.into(),
+            ),
+        ] {
+            if has < needs {
+                low.push(format!("{name} is {has}, {needs} is needed"));
+            }
+        }
+        if !low.is_empty() {
+            return Err(Error::gpu("taking over the device", low.join("; ")));
+        }
         let info = device.adapter_info();
-        Self::with(device, queue, info, options, false)
+        Ok(Self::with(device, queue, info, options, false))
     }
 
     fn with(
