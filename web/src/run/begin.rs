@@ -15,7 +15,7 @@ use wgpu_sft::report::{Outcome, Run as Record, Session};
 use wgpu_sft::train::checkpoint::{Counters, Device as SavedDevice};
 use wgpu_sft::train::{BaseModel, Course, Method, Settings, Watch};
 
-use super::{Active, Rows, Run, clock, files, seconds};
+use super::{Active, Rows, Run, clock, files, seconds, tell};
 use crate::device::Device;
 use crate::error::{Result, Within};
 use crate::io::{Folder, RowFile};
@@ -43,7 +43,7 @@ struct Job {
 impl Run {
     /// Begin a run, or go on with one. `job` is JSON: `{settings: {keys of train.toml}, suites?: text of a suite file, resume?: boolean}`;
     /// the suites' rows are in `suite_files`, by the names that the suites use. `on_progress` is told what is being done, how much of it is
-    /// done, and of how much (0 where that is not known). Errors: what is wrong with the settings, the rows, the checkpoint; what does not
+    /// done, and of how much (0 where that is not known), later also while the run evaluates. Errors: what is wrong with the settings, the rows, the checkpoint; what does not
     /// fit; a folder that holds a run, unless `resume` is set.
     pub async fn begin(
         device: &Device,
@@ -56,11 +56,7 @@ impl Run {
         #[wasm_bindgen(unchecked_param_type = "(what: string, done: number, total: number) => void")]
         on_progress: Function,
     ) -> Result<Run> {
-        let tell = |what: &str, done: u64, total: u64| {
-            let numbers = (JsValue::from_f64(done as f64), JsValue::from_f64(total as f64));
-            on_progress.call3(&JsValue::NULL, &what.into(), &numbers.0, &numbers.1)?;
-            Ok(())
-        };
+        let tell = |what: &str, done: u64, total: u64| tell(&on_progress, what, done, total);
         let job: Job = serde_json::from_str(job).map_err(|e| Error::config("job", e.to_string()))?;
         let (gpu, model) = (device.gpu().clone(), source.files().clone());
         let mut settings = job.settings;
@@ -180,6 +176,7 @@ impl Run {
             last_end: None,
             since: [now; 2],
             stop_evaluating: Rc::new(Cell::new(false)),
+            on_progress,
         };
         active.write_logs().await?;
         Ok(Run::new(active, &about))

@@ -5,8 +5,9 @@ use wgpu_sft::eval::{Comparison, SuiteResult};
 use wgpu_sft::report::Outcome;
 use wgpu_sft::train::journal;
 
-use super::{Active, event, files, seconds};
+use super::{Active, event, files, seconds, tell};
 use crate::error::{Result, Within};
+use crate::suites;
 
 /// Items of each suite that are shown side by side.
 const SIDE_BY_SIDE: usize = 12;
@@ -22,14 +23,14 @@ impl Active {
         };
         let mut results = Vec::new();
         if let Some(examiner) = &mut self.examiner {
-            let terminators = self.model.terminators()?;
-            for prepared in &self.suites {
-                let go_on = || !self.stop_evaluating.get();
-                let tokenizer = self.model.tokenizer.as_ref();
-                let Some(result) = examiner.run(prepared, tokenizer, &terminators, go_on).await? else {
-                    return Ok(event("paused", json!({ "step": step })));
-                };
-                results.push(result);
+            let (stop, on_progress) = (self.stop_evaluating.clone(), &self.on_progress);
+            let told = |suite: &str, done: u64, total: u64| {
+                tell(on_progress, &format!("evaluating {suite}"), done, total)?;
+                Ok(!stop.get())
+            };
+            match suites::examine(&self.suites, examiner, &self.model, told).await? {
+                Some(examined) => results = examined,
+                None => return Ok(event("paused", json!({ "step": step }))),
             }
             let path = evaluation(step);
             self.folder.write(&path, &serde_json::to_vec(&results)?).await?;

@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use js_sys::Function;
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 use wgpu_sft::Error;
@@ -70,6 +71,8 @@ pub(crate) struct Active {
     /// When the line before the last and the last of the log were written, and the tokens seen by then.
     since: [(f64, u64); 2],
     stop_evaluating: Rc<Cell<bool>>,
+    /// Told what takes its time.
+    on_progress: Function,
 }
 
 #[wasm_bindgen]
@@ -145,6 +148,17 @@ extern "C" {
     /// Milliseconds since 1970.
     #[wasm_bindgen(js_namespace = Date, js_name = now)]
     fn date_now() -> f64;
+}
+
+/// Tell what is being done, how much of it, and of how much.
+fn tell(on_progress: &Function, what: &str, done: u64, total: u64) -> Result<()> {
+    on_progress.call3(
+        &JsValue::NULL,
+        &what.into(),
+        &(done as f64).into(),
+        &(total as f64).into(),
+    )?;
+    Ok(())
 }
 
 /// Seconds since 1970.
