@@ -1,6 +1,6 @@
 // Runs in the tab against the same runs by the binary on the same Vulkan driver: losses, rows and their order, checkpoints that move.
 import assert from "node:assert/strict";
-import { cp, mkdir, readFile, readdir, rm } from "node:fs/promises";
+import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { fixture, flags } from "./support/fixture.mjs";
@@ -35,22 +35,24 @@ const natively = (folder, settings, ...more) =>
   native("train", "--model", model.model, "--data", model.rows, "--output-dir", at(folder), "--kernels", "register", "--quiet", ...flags(settings), ...more);
 
 // A run in a worker of its own, as far as step `until`; what it leaves goes to the scratch folder. Gives its events.
-async function inBrowser(folder, settings, { resume = false, until, from = [] } = {}) {
+async function inBrowser(folder, settings, { resume = false, until, from = [], suites } = {}) {
   const { page, worker, clean } = await openWorker();
   const events = await worker.evaluate(
-    async ({ folder, settings, resume, until, from, urls }) => {
+    async ({ folder, settings, resume, until, from, suites, urls }) => {
       const { wasm, readers, rowFiles, MemoryFolder, train } = self.kit;
       const device = await wasm.Device.open("register");
       const source = await wasm.Source.open("model", await readers(urls));
       const files = await MemoryFolder.pull(`/scratch/${folder}`, from);
       const data = await rowFiles(["/scratch/rows.jsonl"]);
-      const events = await train({ device, source, job: { settings, resume }, data, folder: files, until });
+      const heldOut = suites ? await rowFiles(["/scratch/heldout.jsonl"]) : [];
+      const job = { settings, resume, suites };
+      const events = await train({ device, source, job, data, evalData: heldOut, suiteFiles: heldOut, folder: files, until });
       const live = device.memory;
       device.destroy();
       await files.push(`/scratch/${folder}`);
       return { events, live };
     },
-    { folder, settings, resume, until, from, urls: model.urls },
+    { folder, settings, resume, until, from, suites, urls: model.urls },
   );
   clean();
   await page.close();
@@ -123,6 +125,69 @@ for (const method of ["lora", "full"]) {
     sameCurve(await metrics(folder), await metrics(`native-${method}`), 11);
   });
 }
+
+test("evaluations decide in the tab as they do at the command line: the best step, the end, before and after", async () => {
+  const suites = '[[suite]]\nname = "held"\ndata = "heldout.jsonl"\nmeasure = ["loss", "token_accuracy"]\n';
+  await writeFile(at("suites.toml"), suites);
+  // No gain is enough, so that two evaluations after the first end it; rows are cut, so that the longest is not the longest that was read.
+  const watched = {
+    ...settings("lora"),
+    "max-length": 40,
+    overlong: "truncate",
+    "eval-steps": 3,
+    "save-steps": 100,
+    "load-best-model-at-end": true,
+    "early-stopping-patience": 2,
+    "early-stopping-threshold": 9,
+  };
+  // Cut in two, just after an evaluation.
+  await inBrowser("watched", watched, { suites, until: 3 });
+  const { events } = await inBrowser("watched", watched, { suites, resume: true, from: await filesOf("watched") });
+  await natively("watched-native", watched, "--eval-data", at("heldout.jsonl"), "--eval-suite", at("suites.toml"));
+  const [got, want] = [await metrics("watched"), await metrics("watched-native")];
+  assert.deepEqual(got.map(({ step }) => step), want.map(({ step }) => step));
+  for (const [n, line] of want.entries()) {
+    for (const [key, number] of Object.entries(line)) {
+      if (key.startsWith("eval_")) near(got[n][key], number, 1e-3, `${key} after step ${line.step}`);
+    }
+  }
+  const best = want.filter((line) => line.step > 0 && line.eval_loss).reduce((a, b) => (b.eval_loss < a.eval_loss ? b : a));
+  assert.equal(events.at(-1).best.step, best.step);
+  assert.equal(want.at(-1).step, 9, "the third evaluation is the last");
+  const [mine, its] = [await json("watched", "compare.json"), await json("watched-native", "compare.json")];
+  for (const side of ["base", "tuned"]) near(mine.suites[0].all[side].value, its.suites[0].all[side].value, 1e-3, side);
+  const [ours, theirs] = [await json("watched", "run.json"), await json("watched-native", "run.json")];
+  assert.equal(ours.memory.micro_batch_tokens, theirs.memory.micro_batch_tokens);
+  assert.ok(ours.memory.suites > 0);
+  assert.equal(ours.sessions.at(-1).outcome, "finished");
+});
+
+test("a damaged checkpoint is told, not trained over", async () => {
+  const { page, worker, clean } = await openWorker();
+  const from = await filesOf("tab-lora");
+  const found = await worker.evaluate(
+    async ({ urls, settings, from }) => {
+      const { wasm, readers, rowFiles, MemoryFolder, train } = self.kit;
+      const device = await wasm.Device.open("register");
+      const source = await wasm.Source.open("model", await readers(urls));
+      const folder = await MemoryFolder.pull("/scratch/tab-lora", from);
+      folder.files.delete("checkpoint-20/optimizer.safetensors");
+      const before = (await folder.list()).length;
+      const data = await rowFiles(["/scratch/rows.jsonl"]);
+      const error = await train({ device, source, job: { settings, resume: true }, data, folder }).then(
+        () => "went on",
+        (error) => `${error.name}: ${error.message}`,
+      );
+      device.destroy();
+      return { error, before, after: (await folder.list()).length };
+    },
+    { urls: model.urls, settings: settings("lora"), from },
+  );
+  assert.match(found.error, /^Checkpoint: .*optimizer.safetensors/);
+  assert.equal(found.after, found.before);
+  clean();
+  await page.close();
+});
 
 test("a checkpoint of other rows is refused, and a folder that holds a run", async () => {
   const { page, worker, clean } = await openWorker();

@@ -85,10 +85,12 @@ test("a run is begun, paused, asked, stopped, carried elsewhere and gone on with
     // It leaves as a .zip, and comes back as a run from elsewhere: its settings are known, its rows are not.
     const zip = await self.tuner.exportRun("held");
     await self.tuner.importRun([new File([zip], "held.zip")], "again");
+    const bytes = new TextEncoder().encode("no\n");
+    const wrong = await self.train("resume", "again", undefined, { data: [{ name: "rows.jsonl", bytes }] });
     const refused = await self.train("resume", "again");
     await self.train("resume", "again", undefined, { data: self.job.data });
     const [state, log] = [await self.state("again"), await self.tuner.runLog("again")];
-    return { seen, losses: self.losses(), state, memory, freed, answers, texts, refused, log };
+    return { seen, losses: self.losses(), state, memory, freed, answers, texts, wrong, refused, log };
   });
   assert.equal(held.seen[0].type, "paused");
   assert.equal(held.seen[1], "paused");
@@ -97,6 +99,8 @@ test("a run is begun, paused, asked, stopped, carried elsewhere and gone on with
   assert.equal(held.texts.at(-1), held.answers[0]);
   assert.deepEqual(held.seen.slice(2), ["paused", "stopped"]);
   assert.equal(held.freed, 0);
+  assert.match(held.wrong, /^Data: /);
+  // What was wrong has not been stored.
   assert.match(held.refused, /^Input: again came without its rows/);
   assert.equal(held.state, "finished");
   assert.deepEqual(held.losses, losses, "the same steps, to the last bit");
@@ -130,13 +134,19 @@ test("a run whose tab was closed is interrupted, and goes on in another; no two 
     await self.state("closed"),
     await self.train("resume", "closed"),
     await self.told(self.tuner.deleteRun("closed")),
+    await self.told(self.tuner.exportRun("closed")),
   ]);
   assert.equal(other[0], "running");
   for (const error of other.slice(1)) assert.match(error, /^InUse: the run closed is open in another tab/);
   const before = await first.page.evaluate(() => self.losses());
   await first.page.close();
   const told = await second.page.evaluate(async () => {
-    const [run] = await self.tuner.runs();
+    // A closed tab's worker may take a moment to end.
+    let [run] = await self.tuner.runs();
+    for (let tries = 0; run.state === "running" && tries < 100; tries += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      [run] = await self.tuner.runs();
+    }
     self.events.length = 0;
     await self.train("resume", "closed", { after: run.step + 3, call: "stop" });
     return { run, losses: self.losses(), state: await self.state("closed") };
@@ -227,6 +237,30 @@ test("a full storage pauses a run and loses nothing of it", async () => {
   assert.ok(!freed.types.includes("begun"), "it went on where it stood");
   for (const [step, loss] of Object.entries(freed.losses)) assert.equal(loss, losses[step], `step ${step}`);
   assert.deepEqual(freed.log.metrics.map(({ step }) => step), [1, 2, 3, 4, 5, 6, 7, 8]);
+  clean();
+  await context.close();
+});
+
+test("a paused run with suites goes on where it stands, and tells of its evaluations to whoever resumed it", async () => {
+  const { page, clean, context } = await openTuner({ run: { "max-steps": 3, "eval-steps": 2, "save-steps": 100 } });
+  const heldOut = readFileSync(join(root, "base/data/heldout.jsonl"), "utf8").split("\n").slice(0, 3).join("\n");
+  const toml = '[[suite]]\nname = "held-out"\ndata = "heldout.jsonl"\nmeasure = "exact_match"\nmax_new_tokens = 2\n';
+  const told = await page.evaluate(
+    async ([toml, heldOut]) => {
+      const suites = { toml, files: [{ name: "heldout.jsonl", bytes: new TextEncoder().encode(heldOut) }] };
+      const started = await self.train("start", "watched", { after: 1, call: "pause" }, { suites });
+      const first = self.types();
+      const progress = [];
+      const resumed = await self.told(self.tuner.resume("watched", (event) => (event.type === "progress" ? progress : self.events).push(event)));
+      return { started, first, resumed, second: self.types(), progress: progress.length };
+    },
+    [toml, heldOut],
+  );
+  assert.deepEqual([told.started, told.resumed], [null, null]);
+  assert.ok(told.first.includes("evaluation 0") && told.first.at(-1).startsWith("paused"), told.first.join(", "));
+  assert.ok(!told.second.includes("begun"), "it went on where it stood");
+  assert.ok(told.second.includes("evaluation 2") && told.second.at(-1) === "finished 3", told.second.join(", "));
+  assert.ok(told.progress > 0, "the evaluation's progress came");
   clean();
   await context.close();
 });

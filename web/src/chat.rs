@@ -7,7 +7,7 @@ use js_sys::Function;
 use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 use wgpu_sft::Error;
-use wgpu_sft::data::{Conversation, Message};
+use wgpu_sft::data::{Conversation, Message, alpaca_prompt};
 use wgpu_sft::formats::ModelFiles;
 use wgpu_sft::model::{Generator, Sampling};
 
@@ -72,7 +72,8 @@ pub struct Chat {
 #[wasm_bindgen]
 impl Chat {
     /// Get ready to talk to a model of these files. `context` is the most tokens of a conversation: 2,048 where nothing is said, or
-    /// the model's own limit if that is less. Errors: no tokenizer or chat template, a context that is not the model's, a device
+    /// the model's own limit if that is less. A model without a chat template answers single questions, as Stanford's Alpaca
+    /// puts them. Errors: no tokenizer, a context that is not the model's, a device
     /// out of memory.
     pub async fn create(model: &Model, source: &Source, context: Option<u32>) -> Result<Chat> {
         let files = source.files().clone();
@@ -85,9 +86,6 @@ impl Chat {
         let missing = |file: &str| Error::config(file, format!("{} has none: it cannot be talked to", files.name));
         if files.tokenizer.is_none() {
             return Err(missing("tokenizer.json").into());
-        }
-        if files.template.is_none() {
-            return Err(missing("chat_template").into());
         }
         let model = model.get()?;
         let generator = Generator::new(&model, context as u32).await?;
@@ -150,9 +148,8 @@ impl Chat {
         asking: &Asking,
         on_text: &Function,
     ) -> Result<String> {
-        let (Some(tokenizer), Some(template)) = (&self.files.tokenizer, &self.files.template) else {
-            return Err(Error::config("tokenizer.json", "is missing").into());
-        };
+        let missing = || Error::config("tokenizer.json", "is missing");
+        let tokenizer = self.files.tokenizer.as_ref().ok_or_else(missing)?;
         if asking.max_new_tokens == 0 {
             return Err(Error::config("max_new_tokens", "must be at least 1").into());
         }
@@ -163,7 +160,17 @@ impl Chat {
             min_p: asking.min_p,
             seed: asking.seed,
         };
-        let prompt = conversation.prompt(template, tokenizer)?;
+        let prompt = match (&self.files.template, &conversation.messages[..]) {
+            (Some(template), _) => conversation.prompt(template, tokenizer)?,
+            // As a model without a template is taught instructions.
+            (None, [only]) => {
+                tokenizer.encode(&alpaca_prompt(only.content.as_deref().unwrap_or_default(), ""), true)?
+            }
+            (None, _) => {
+                let why = "is missing: without it only a single question can be asked";
+                return Err(Error::config("chat_template", why).into());
+            }
+        };
         let context = self.context;
         if prompt.len() >= context {
             let why = format!(

@@ -15,7 +15,6 @@ use crate::error::{Fault, Result};
 #[wasm_bindgen]
 pub struct Device {
     gpu: Gpu,
-    name: String,
     lost: Promise,
 }
 
@@ -26,6 +25,7 @@ impl Device {
     pub async fn open(kernels: Option<String>) -> Result<Device> {
         let options = GpuOptions {
             family: kernels.map(|family| family.parse()).transpose()?,
+            name: adapter_name().await,
             ..GpuOptions::default()
         };
         let Ok(adapter) = Gpu::adapter(&options).await else {
@@ -48,18 +48,13 @@ impl Device {
             let why = receiver.await;
             Ok(why.unwrap_or_else(|_| "destroyed".to_owned()).into())
         });
-        let described = gpu.info().name.clone();
-        let name = match described.is_empty() {
-            true => adapter_name().await.unwrap_or_default(),
-            false => described,
-        };
-        Ok(Device { gpu, name, lost })
+        Ok(Device { gpu, lost })
     }
 
     /// What the browser tells of it; may be empty.
     #[wasm_bindgen(getter)]
     pub fn name(&self) -> String {
-        self.name.clone()
+        self.gpu.info().name.clone()
     }
 
     /// The kernel family in use.
@@ -71,7 +66,7 @@ impl Device {
     /// Whether it is the CPU after all.
     #[wasm_bindgen(getter, js_name = isSoftware)]
     pub fn is_software(&self) -> bool {
-        self.gpu.info().device_type == DeviceType::Cpu || self.name.to_lowercase().contains("swiftshader")
+        self.gpu.info().device_type == DeviceType::Cpu || self.gpu.info().name.to_lowercase().contains("swiftshader")
     }
 
     /// Optional WebGPU features in use.

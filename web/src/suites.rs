@@ -90,16 +90,26 @@ pub(crate) fn prepare(
         if let Some(columns) = &suite.columns {
             reading.columns = columns.parse().within(&named)?;
         }
-        let plain = suite.data.rsplit('/').next().unwrap_or(&suite.data);
-        let wanted = |name: &&str| files.iter().find(|file| file.row_name() == **name);
-        let file = [&suite.data, plain].iter().find_map(wanted);
-        let missing = || Error::data(format!("{} is missing", suite.data));
-        let bytes = file.ok_or_else(missing).within(&named)?.contents();
+        let bytes = find(files, &suite.data).within(&named)?.contents();
         let name = suite.data.clone();
         let items = items(&name, &bytes, &reading, &suite).within(&name)?;
         all.push(Prepared::new(suite, items, &with, context).within(&name)?);
     }
     Ok(all)
+}
+
+/// The file that a suite calls so, or else the one of the same name in whatever folder.
+fn find<'a>(files: &'a [RowFile], wanted: &str) -> wgpu_sft::Result<&'a RowFile> {
+    if let Some(file) = files.iter().find(|file| file.row_name() == wanted) {
+        return Ok(file);
+    }
+    let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
+    let mut same = files.iter().filter(|file| last(&file.row_name()) == last(wanted));
+    match (same.next(), same.next()) {
+        (Some(file), None) => Ok(file),
+        (Some(_), Some(_)) => Err(Error::data(format!("{wanted} could be any of several files"))),
+        (None, _) => Err(Error::data(format!("{wanted} is missing"))),
+    }
 }
 
 /// The items of a file.
@@ -110,8 +120,7 @@ fn items(name: &str, bytes: &[u8], reading: &Reading, suite: &Suite) -> wgpu_sft
         if items.len() == most {
             return Ok(());
         }
-        let json = serde_json::from_slice(text).map_err(|e| place.blame(Error::data(format!("is not JSON: {e}"))))?;
-        items.push(Item::from_json(place, &json, reading, suite)?);
+        items.push(Item::from_text(place, text, reading, suite)?);
         Ok(())
     })?;
     Ok(items)

@@ -35,6 +35,15 @@ pub struct Item {
 }
 
 impl Item {
+    /// The item of a row's text, which is JSON.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with the place for text that is not JSON; as [`Item::from_json`].
+    pub fn from_text(place: Place, text: &[u8], reading: &Reading, suite: &Suite) -> Result<Self> {
+        let json = serde_json::from_slice(text).map_err(|e| place.blame(Error::data(format!("is not JSON: {e}"))))?;
+        Self::from_json(place, &json, reading, suite)
+    }
+
     /// An item from a row of any shape that is asked something.
     ///
     /// The last answer of a row is its reference, unless it has `answers` (a list, or SQuAD's `{"text": [...]}`) or an `answer`. Rows may

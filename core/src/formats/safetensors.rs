@@ -129,7 +129,17 @@ where
             Some(name) => name,
             None => HEADER,
         };
-        let (start, metadata) = read_header((*start).into()).map_err(|e| Error::weights(shard(), e.to_string()))?;
+        let start = (*start).into();
+        let (start, metadata) = read_header(start).map_err(|e| match e.to_string() {
+            // The crate counts a tensor's bits in `usize`: 512 MiB of them in a browser.
+            why if usize::BITS < 64 && why.contains("overflow") => Error::TooLarge {
+                what: format!("a tensor of {}", shard()),
+                need: start.file_bytes,
+                have: 1 << 29,
+                hint: "take a smaller model, or tune this one on the command line".to_owned(),
+            },
+            why => Error::weights(shard(), why),
+        })?;
         let mut infos: Vec<_> = metadata.tensors().into_iter().collect();
         infos.sort_by_key(|(name, info)| (info.data_offsets, name.clone()));
         for (stored_name, info) in infos {

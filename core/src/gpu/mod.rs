@@ -43,6 +43,8 @@ pub struct GpuOptions {
     pub pipeline_cache: Option<Vec<u8>>,
     /// Ask for the device's clock, where it has one, to time dispatches.
     pub profile: bool,
+    /// What to call an adapter that tells no name of its own, as in browsers.
+    pub name: Option<String>,
 }
 
 /// Operations a second that a GPU is trusted with before any were measured: those of a slow integrated one.
@@ -266,10 +268,13 @@ impl Gpu {
     fn with(
         device: wgpu::Device,
         queue: wgpu::Queue,
-        info: wgpu::AdapterInfo,
+        mut info: wgpu::AdapterInfo,
         options: &GpuOptions,
         may_block: bool,
     ) -> Self {
+        if let (true, Some(name)) = (info.name.is_empty(), &options.name) {
+            info.name.clone_from(name);
+        }
         let features = device.features();
         let pipeline_cache = options
             .pipeline_cache

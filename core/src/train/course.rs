@@ -56,6 +56,7 @@ pub struct Course {
     /// Whether the run goes on from a checkpoint of another device: it does, but not with the same roundings.
     pub moved: bool,
     recompute: Recompute,
+    limit: Option<u64>,
     eval_steps: Option<u64>,
     save_steps: u64,
 }
@@ -77,16 +78,22 @@ impl Course {
         let config = settings.train_config()?.canonical();
         let mix = settings.mix()?;
         let (mut order, total) = config.order_of_groups(tally.groups(mix))?;
-        let stored = match (config.method, settings.dtype.as_deref()) {
-            (Method::Full, _) => Dtype::F32,
-            (Method::Lora, Some(name)) => Dtype::named("dtype", name)?,
-            (Method::Lora, None) if model.dtype.is_quantized() => Dtype::F32,
-            (Method::Lora, None) => model.dtype,
+        let as_stored = match model.dtype.is_quantized() {
+            true => Dtype::F32,
+            false => model.dtype,
         };
-        let usage = match (config.method, settings.dtype.is_some()) {
-            (Method::Full, _) => Use::Trained,
-            (Method::Lora, true) => Use::Frozen(Some(stored.storage())),
-            (Method::Lora, false) => Use::Frozen(None),
+        // A checkpoint's own, where nothing is said: the browser stores quantised weights in fewer bits than the command line.
+        let asked = match (settings.dtype.as_deref(), saved) {
+            (Some(name), _) => Some(Dtype::named("dtype", name)?),
+            (None, Some(state)) => {
+                Some(Dtype::named("dtype", &state.identity.dtype)?).filter(|dtype| *dtype != as_stored)
+            }
+            (None, None) => None,
+        };
+        let (stored, usage) = match (config.method, asked) {
+            (Method::Full, _) => (Dtype::F32, Use::Trained),
+            (Method::Lora, Some(dtype)) => (dtype, Use::Frozen(Some(dtype.storage()))),
+            (Method::Lora, None) => (as_stored, Use::Frozen(None)),
         };
         let lora = (config.method == Method::Lora).then_some(&config.lora);
         let longest = (0..examples.count()).map(|row| examples.tokens(row)).max().unwrap_or(0);
@@ -152,6 +159,7 @@ impl Course {
             identity,
             moved,
             recompute,
+            limit,
             eval_steps: settings.eval_steps,
             save_steps: settings.save_steps(),
         })
@@ -172,6 +180,24 @@ impl Course {
             have,
             hint: "use fewer --micro-batch-tokens, shorter rows (--max-length) or a smaller model".to_owned(),
         })
+    }
+
+    /// Refuse suites, which take so many bytes, where they take the run past the memory that it may use.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`].
+    pub fn check_suites(&self, bytes: u64) -> Result<()> {
+        let need = self.memory.total() + bytes;
+        match self.limit {
+            Some(have) if need > have && bytes > 0 => Err(Error::TooLarge {
+                what: "the run with its suites".to_owned(),
+                need,
+                have,
+                hint: "raise --memory-limit, or use suites of shorter prompts and fewer --micro-batch-tokens"
+                    .to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The micro-batches of the step after `step` steps.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pollster::block_on;
-use wgpu_sft::Error;
 use wgpu_sft::data::{Reading, RowSettings};
 use wgpu_sft::eval::{Examiner, Item, Measure, Prepared, Suite, SuiteFile, SuiteResult};
 use wgpu_sft::model::Model;
@@ -174,8 +173,7 @@ fn items(path: &Path, reading: &Reading, suite: &Suite) -> Result<Vec<Item>> {
         if items.len() == most {
             return Ok(());
         }
-        let json = serde_json::from_slice(text).map_err(|e| place.blame(Error::data(format!("is not JSON: {e}"))))?;
-        items.push(Item::from_json(place, &json, reading, suite)?);
+        items.push(Item::from_text(place, text, reading, suite)?);
         Ok(())
     })?;
     Ok(items)

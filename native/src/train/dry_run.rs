@@ -31,7 +31,7 @@ fn packing(job: &mut Job, trainer: &Trainer) -> Result<Packing> {
 pub fn run(job: &mut Job) -> Result<Outcome> {
     let mut trainer = job.trainer()?;
     job.suite_bytes = Evaluations::new(job, &trainer)?.bytes;
-    job.refuse_past_limit()?;
+    job.course.check_suites(job.suite_bytes)?;
     let mut batches = job.course.batches(&job.rows.examples, 0)?;
     batches.truncate(1);
     let tokens = batches[0].tokens.len() as f64;

@@ -75,7 +75,7 @@ pub fn run(args: TrainArgs) -> Result<Outcome> {
     // Everything is allocated before anything of an earlier run is removed.
     let mut evaluations = Evaluations::new(&job, &trainer)?;
     job.suite_bytes = evaluations.bytes;
-    job.refuse_past_limit()?;
+    job.course.check_suites(job.suite_bytes)?;
     let mut counters = Counters::default();
     match &job.checkpoint {
         None => job.folder.start()?,
@@ -261,22 +261,6 @@ impl Job {
             bytes(self.gpu.max_binding()),
             self.course.capacity(),
         ))
-    }
-
-    /// Refuse suites that take a run past the memory that it may use.
-    fn refuse_past_limit(&self) -> Result<()> {
-        let need = self.course.memory.total() + self.suite_bytes;
-        match self.settings.memory_limit()? {
-            Some(have) if need > have && self.suite_bytes > 0 => Err(Error::TooLarge {
-                what: "the run with its suites".to_owned(),
-                need,
-                have,
-                hint: "raise --memory-limit, or use suites of shorter prompts and fewer --micro-batch-tokens"
-                    .to_owned(),
-            }
-            .into()),
-            _ => Ok(()),
-        }
     }
 
     /// Put the model on the device, ready for its first step.

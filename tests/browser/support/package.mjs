@@ -1,5 +1,5 @@
 // What the tests of the package share.
-import { deflateRawSync } from "node:zlib";
+import { crc32, deflateRawSync } from "node:zlib";
 import { origin } from "./harness.mjs";
 
 // Open a server for the time of a test.
@@ -28,6 +28,7 @@ export function deflated(files) {
     const header = Buffer.alloc(30);
     header.writeUInt32LE(0x04034b50, 0);
     header.writeUInt16LE(8, 8);
+    header.writeUInt32LE(crc32(bytes), 14);
     header.writeUInt32LE(packed.length, 18);
     header.writeUInt32LE(bytes.length, 22);
     header.writeUInt16LE(name.length, 26);

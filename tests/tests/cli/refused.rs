@@ -124,6 +124,22 @@ fn a_resumed_run_that_is_not_the_same() {
 }
 
 #[test]
+fn frozen_weights_stay_stored_as_when_the_run_began() {
+    let bench = Bench::new();
+    let whole = ["--max-steps", "4", "--dtype", "bf16"];
+    bench.train("whole", &whole).fine();
+    bench
+        .train("out", &[&whole[..], &["--save-steps", "2"]].concat())
+        .fine();
+    fs::remove_dir_all(bench.path("out/checkpoint-4")).unwrap();
+    let resume = |more: &[&str]| bench.train("out", &[&["--max-steps", "4", "--resume"], more].concat());
+    resume(&["--dtype", "f32"]).refused(&["dtype (it was \"bf16\", now \"f32\")"]);
+    resume(&[]).fine();
+    let [whole, resumed] = ["whole", "out"].map(|folder| bench.read(&format!("{folder}/adapter_model.safetensors")));
+    assert!(whole == resumed, "the run went on with other weights");
+}
+
+#[test]
 fn another_device_is_warned_of() {
     let bench = Bench::new();
     bench.train("out", &["--max-steps", "2"]).fine();

@@ -67,8 +67,8 @@ export type Dtype = "f32" | "f16" | "bf16";
  *
  * `Data`, `Template`, `Config`, `Weights`, `TooLarge`, `Diverged`, `Gpu` and `Checkpoint` come from the library. `NoWebGpu`: this browser
  * offers none. `Storage`: no room, or no access to it. `Network`: a download. `NoModel`: a model must be opened first. `NoRun`: no such
- * run. `InUse`: another tab has it, or a run of that name exists. `Input`: an argument. `Stopped`: `stopAnswering`, `stopEvaluating` or
- * `close` was called. `Worker`: the worker could not be started, or died.
+ * run. `InUse`: another tab has it, or a run of that name exists. `Input`: an argument. `Stopped`: `stopAnswering`, `stopEvaluating`,
+ * `stopOpening` or `close` was called, or `openModel` again. `Worker`: the worker could not be started, or died.
  */
 export type ErrorName =
   | "Data" | "Template" | "Config" | "Weights" | "TooLarge" | "Diverged" | "Gpu" | "Checkpoint"
@@ -265,8 +265,13 @@ export interface Tuner {
   /** Our buffers on the device; zeros where none is open. */
   memory(): Promise<DeviceMemory>;
 
-  /** Open a model: its headers are read, nothing else. It stays open until another one is. */
+  /**
+   * Open a model: its headers are read, nothing else. It stays open until another one is. A call that another one overtakes rejects with
+   * `Stopped`.
+   */
   openModel(input: ModelInput, onProgress?: Progress): Promise<ModelInfo>;
+  /** End `openModel`: it rejects with `Stopped`, and the model that was open before stays open. */
+  stopOpening(): Promise<void>;
   /** The open model. */
   model(): Promise<ModelInfo | undefined>;
   /** What training would take on this device; `longest` is the longest row's tokens; without it, what the settings allow. */
@@ -306,20 +311,23 @@ export interface Tuner {
   /** Answer; `onText` gets the text so far. Resolves with all of it; what `stopAnswering` cuts short resolves with what is there. */
   answer(which: Which, messages: Message[], sampling: Sampling, onText?: (text: string) => void): Promise<string>;
   stopAnswering(): Promise<void>;
-  /** Run suites on a model. Rejects with `Stopped` after `stopEvaluating`. */
-  evaluate(which: Which, suites: SuiteFiles, onProgress?: Progress): Promise<SuiteResult[]>;
+  /**
+   * Run suites on a model. `settings` say how rows are read (`columns`, `shape`, `alpaca-style`, …): a run's own where they are left out;
+   * to compare the base with a run, give the run's. Rejects with `Stopped` after `stopEvaluating`.
+   */
+  evaluate(which: Which, suites: SuiteFiles, onProgress?: Progress, settings?: Settings): Promise<SuiteResult[]>;
   /** End `evaluate`, or the evaluation that a run is in (it is done again when the run resumes; the run pauses). */
   stopEvaluating(): Promise<void>;
   /** Compare what two models did on the same suites. */
   compare(base: { name: string; results: SuiteResult[] }, tuned: { name: string; results: SuiteResult[] }, examples?: number): Promise<Comparison>;
   /** The suites of a file, without running them: checks file and rows. */
-  suites(suites: SuiteFiles): Promise<{ name: string; items: number; measures: string[]; forgetting: boolean }[]>;
+  suites(suites: SuiteFiles, settings?: Settings): Promise<{ name: string; items: number; measures: string[]; forgetting: boolean }[]>;
 
   /** A .zip of the adapter in PEFT's format. */
   exportAdapter(name: string): Promise<Blob>;
   /** A .zip of the model with the adapter merged: a Hugging Face folder. A run that trained every weight has its own `save-dtype`. */
   exportMerged(name: string, dtype?: Dtype, onProgress?: Progress): Promise<Blob>;
-  /** A .zip of the run folder: `wgpu-sft train --resume` goes on in it. */
+  /** A .zip of the run folder: `wgpu-sft train --resume` goes on in it. Not while it trains: pause it first. */
   exportRun(name: string): Promise<Blob>;
   /** The run's report, a page by itself. */
   report(name: string): Promise<string>;

@@ -1,24 +1,32 @@
 // What a model is asked: answers, suites. One model is on the device for it at a time.
 import type { Chat, Model, Reader, Source } from "wgpu-sft-wasm";
 import * as wasm from "wgpu-sft-wasm";
-import type { Message, Progress, Sampling, SuiteFiles, SuiteResult, Which } from "./api.js";
+import type { Message, Progress, Sampling, Settings, SuiteFiles, SuiteResult, Which } from "./api.js";
 import { TunerError, stopped } from "./errors.js";
 import type { Files } from "./folder.js";
-import { type Gpu, dispose } from "./gpu.js";
-import { checkpoints, result } from "./job.js";
+import { type Gpu, dispose, free } from "./gpu.js";
+import { checkpoints, modelHash, result } from "./job.js";
 import type { Models } from "./models.js";
 import type { Runs } from "./runs.js";
 
-/** Something to load: a model's files, and an adapter for it. */
+/** A model's files, and an adapter for it. */
 interface Learnt {
-  key: string;
   source: Source;
   adapter: Reader[] | undefined;
+  /** Whether the source was opened for this, and is to be freed with it. */
+  own: boolean;
 }
 
-interface Loaded {
+/** Something to load, which is known by its key before anything of it is read. */
+interface Wanted {
   key: string;
-  source: Source;
+  /** Of its rows, where a run says. */
+  settings: Settings | undefined;
+  open(progress: Progress): Promise<Learnt>;
+}
+
+interface Loaded extends Learnt {
+  key: string;
   model: Model;
   chat?: Chat;
 }
@@ -45,42 +53,55 @@ export class Asking {
 
   /** Free what is on the device. */
   release(): void {
-    const { chat, model } = this.#loaded ?? {};
+    const loaded = this.#loaded;
     this.#loaded = undefined;
-    if (chat) dispose(chat);
-    if (model) dispose(model);
+    if (!loaded) return;
+    if (loaded.chat) dispose(loaded.chat);
+    dispose(loaded.model);
+    if (loaded.own) free(loaded.source);
   }
 
-  /** What a run has learnt: an adapter for its model, or a model of its own. */
-  async learnt(which: Which, progress: Progress = quiet): Promise<Learnt> {
+  async #wanted(which: Which): Promise<Wanted> {
     if (which === "base") {
-      const { info, source } = this.#models.current;
-      return { key: `base ${info.name}`, source, adapter: undefined };
+      const { source, serial } = this.#models.current;
+      return { key: `base ${serial}`, settings: undefined, open: async () => ({ source, adapter: undefined, own: false }) };
     }
     const { folder, file } = await this.#runs.find(which.run);
     const found = await result(folder);
     if (!found) throw new TunerError("NoRun", `${which.run} has learnt nothing yet: it has no checkpoint`);
     // A run that goes on has another newest checkpoint; one that was deleted and made again has begun at another time.
     const [newest] = await checkpoints(folder);
-    const key = `run ${which.run} ${file.started} ${found.name} ${newest}`;
-    if (found.kind === "model") {
-      const names = (await found.at.list()).filter((name) => !name.includes("/") && name !== "optimizer.safetensors");
-      const source = await wasm.Source.open(which.run, await readers(found.at, names));
-      return { key, source, adapter: undefined };
-    }
-    const { source } = await this.#models.find(file.model, progress);
-    return { key, source, adapter: await readers(found.at, ["adapter_config.json", "adapter_model.safetensors"]) };
+    const open = async (progress: Progress): Promise<Learnt> => {
+      if (found.kind === "model") {
+        const names = (await found.at.list()).filter((name) => !name.includes("/") && name !== "optimizer.safetensors");
+        const source = await wasm.Source.open(which.run, await readers(found.at, names));
+        return { source, adapter: undefined, own: true };
+      }
+      const { source } = await this.#models.find(file.model, progress, await modelHash(folder));
+      return { source, adapter: await readers(found.at, ["adapter_config.json", "adapter_model.safetensors"]), own: false };
+    };
+    return { key: `run ${which.run} ${file.started} ${found.name} ${newest}`, settings: file.settings, open };
   }
 
-  async #load(which: Which, progress: Progress): Promise<Loaded> {
-    const learnt = await this.learnt(which, progress);
-    const { key, source } = learnt;
-    if (this.#loaded?.key === key && this.#loaded.source === source) return this.#loaded;
+  /** What a run has learnt: an adapter for its model, or a model of its own. */
+  async learnt(run: string, progress: Progress): Promise<Learnt> {
+    const wanted = await this.#wanted({ run });
+    return wanted.open(progress);
+  }
+
+  async #load({ key, open }: Wanted, progress: Progress): Promise<Loaded> {
+    if (this.#loaded?.key === key) return this.#loaded;
     this.release();
-    const device = await this.#gpu.open();
-    const loading = (done: number, total: number): void => progress("loading the model", done, total);
-    const model = await this.#gpu.unlessLost(wasm.Model.load(device, source, learnt.adapter, undefined, loading));
-    return (this.#loaded = { key, source, model });
+    const learnt = await open(progress);
+    try {
+      const device = await this.#gpu.open();
+      const loading = (done: number, total: number): void => progress("loading the model", done, total);
+      const model = await this.#gpu.unlessLost(wasm.Model.load(device, learnt.source, learnt.adapter, undefined, loading));
+      return (this.#loaded = { ...learnt, key, model });
+    } catch (error) {
+      if (learnt.own) free(learnt.source);
+      throw error;
+    }
   }
 
   /** A device that failed has nothing of use on it. */
@@ -95,7 +116,7 @@ export class Asking {
 
   answer(which: Which, messages: Message[], sampling: Sampling, onText: (text: string) => void, signal: AbortSignal): Promise<string> {
     return this.#guard(async () => {
-      const loaded = await this.#load(which, quiet);
+      const loaded = await this.#load(await this.#wanted(which), quiet);
       if (signal.aborted) return "";
       loaded.chat ??= await this.#gpu.unlessLost(wasm.Chat.create(loaded.model, loaded.source, undefined));
       const each = (text: string): boolean => {
@@ -106,11 +127,19 @@ export class Asking {
     });
   }
 
-  evaluate(which: Which, { toml, files }: SuiteFiles, progress: Progress, signal: AbortSignal): Promise<SuiteResult[]> {
+  /** Run suites, their rows read by `settings`; without them by the run's own. */
+  evaluate(
+    which: Which,
+    { toml, files }: SuiteFiles,
+    progress: Progress,
+    settings: Settings | undefined,
+    signal: AbortSignal,
+  ): Promise<SuiteResult[]> {
     return this.#guard(async () => {
-      const { source, model } = await this.#load(which, progress);
+      const wanted = await this.#wanted(which);
+      const { source, model } = await this.#load(wanted, progress);
       if (signal.aborted) throw stopped();
-      const suites = new wasm.Suites(source, toml, files);
+      const suites = new wasm.Suites(source, toml, files, JSON.stringify(settings ?? wanted.settings ?? {}));
       try {
         const each = (suite: string, done: number, total: number): boolean => {
           progress(suite, done, total);

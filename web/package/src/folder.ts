@@ -11,6 +11,8 @@ export interface Files extends Folder {
   folders(): Promise<string[]>;
   /** The file at `path`, for handing out. */
   file(path: string): Promise<Blob | undefined>;
+  /** Resolves when all files that were closed are in their places; whatever else is asked waits for that, too. */
+  settled(): Promise<void>;
 }
 
 function split(path: string): string[] {
@@ -37,13 +39,14 @@ export async function readJson<T>(folder: Folder, path: string): Promise<T | und
   }
 }
 
-export async function writeBytes(folder: Folder, path: string, bytes: Uint8Array): Promise<void> {
+export async function writeBytes(folder: Files, path: string, bytes: Uint8Array): Promise<void> {
   const writer = await folder.create(path);
   writer.write(bytes, 0);
   writer.close();
+  await folder.settled();
 }
 
-export const writeJson = (folder: Folder, path: string, value: unknown): Promise<void> =>
+export const writeJson = (folder: Files, path: string, value: unknown): Promise<void> =>
   writeBytes(folder, path, new TextEncoder().encode(JSON.stringify(value, undefined, 1)));
 
 /** Bytes of all files below a folder. */
@@ -55,9 +58,9 @@ export async function sizeOf(folder: Folder): Promise<number> {
 
 class OpfsWriter implements Writer {
   #handle: FileSystemSyncAccessHandle | undefined;
-  readonly #ended: () => void;
+  readonly #ended: (isWhole: boolean) => void;
 
-  constructor(handle: FileSystemSyncAccessHandle, ended: () => void) {
+  constructor(handle: FileSystemSyncAccessHandle, ended: (isWhole: boolean) => void) {
     this.#handle = handle;
     this.#ended = ended;
   }
@@ -70,18 +73,25 @@ class OpfsWriter implements Writer {
   }
 
   close(): void {
+    if (!this.#handle) return;
     try {
-      this.#handle?.flush();
-    } finally {
+      this.#handle.flush();
+    } catch (error) {
       this.drop();
+      throw error;
     }
+    this.#end(true);
   }
 
   /** Give the file up. */
   drop(): void {
+    if (this.#handle) this.#end(false);
+  }
+
+  #end(isWhole: boolean): void {
     this.#handle?.close();
     this.#handle = undefined;
-    this.#ended();
+    this.#ended(isWhole);
   }
 }
 
@@ -90,6 +100,29 @@ const isMissing = (error: unknown): boolean =>
 
 /** This worker's writers that were not closed: a file has one at most, and cannot be removed while it has. */
 const unclosed = new Map<string, OpfsWriter>();
+
+/** The end of a file's name until it is whole, where the browser can rename files: what it replaces stays until then. */
+const NEW = ".new-";
+const canMove = typeof FileSystemFileHandle !== "undefined" && "move" in FileSystemFileHandle.prototype;
+
+/** Files of this worker that are going to their places. */
+let moving: Promise<void> = Promise.resolve();
+
+async function settled(): Promise<void> {
+  const moves = moving;
+  try {
+    await moves;
+  } finally {
+    // A failure is told once.
+    if (moving === moves) moving = Promise.resolve();
+  }
+}
+
+function move(file: FileSystemFileHandle, name: string): void {
+  const earlier = moving;
+  moving = file.move!(name).then(() => earlier);
+  moving.catch(() => {});
+}
 
 /** A folder of the origin's private file system. For workers: files are written synchronously. */
 export class OpfsFolder implements Files {
@@ -111,6 +144,10 @@ export class OpfsFolder implements Files {
     return new OpfsFolder(this.#root, [...this.#path, ...split(path)]);
   }
 
+  settled(): Promise<void> {
+    return settled();
+  }
+
   async #handle(parts: string[], create = false): Promise<FileSystemDirectoryHandle | undefined> {
     try {
       let at = this.#root;
@@ -126,7 +163,9 @@ export class OpfsFolder implements Files {
   async #entries(parts: string[]): Promise<FileSystemHandle[]> {
     const found: FileSystemHandle[] = [];
     try {
-      for await (const entry of (await this.#handle(parts))?.values() ?? []) found.push(entry);
+      for await (const entry of (await this.#handle(parts))?.values() ?? []) {
+        if (entry.kind === "directory" || !entry.name.endsWith(NEW)) found.push(entry);
+      }
     } catch (error) {
       if (!isMissing(error)) throw error;
     }
@@ -134,6 +173,7 @@ export class OpfsFolder implements Files {
   }
 
   async list(): Promise<string[]> {
+    await settled();
     const walk = async (parts: string[]): Promise<string[]> => {
       const found: string[] = [];
       for (const { kind, name } of await this.#entries(parts)) {
@@ -146,11 +186,13 @@ export class OpfsFolder implements Files {
   }
 
   async folders(): Promise<string[]> {
+    await settled();
     const entries = await this.#entries([]);
     return entries.filter(({ kind }) => kind === "directory").map(({ name }) => name);
   }
 
   async file(path: string): Promise<File | undefined> {
+    await settled();
     const parts = split(path);
     const name = parts.pop();
     const folder = name && (await this.#handle(parts));
@@ -174,11 +216,13 @@ export class OpfsFolder implements Files {
     if (!name || !folder) throw new TunerError("Input", "a file needs a name");
     const key = [...this.#path, ...parts, name].join("/");
     unclosed.get(key)?.drop();
-    const file = await folder.getFileHandle(name, { create: true });
+    await settled();
+    const file = await folder.getFileHandle(canMove ? name + NEW : name, { create: true });
     const handle = await file.createSyncAccessHandle();
     handle.truncate(0);
-    const writer: OpfsWriter = new OpfsWriter(handle, () => {
+    const writer: OpfsWriter = new OpfsWriter(handle, (isWhole) => {
       if (unclosed.get(key) === writer) unclosed.delete(key);
+      if (isWhole && canMove) move(file, name);
     });
     unclosed.set(key, writer);
     return writer;
@@ -190,13 +234,16 @@ export class OpfsFolder implements Files {
     for (const [at, writer] of unclosed) {
       if (at === key || at.startsWith(`${key}/`)) writer.drop();
     }
+    await settled();
     const name = parts.pop();
     const folder = await this.#handle(parts);
     if (!name || !folder) return;
-    try {
-      await folder.removeEntry(name, { recursive: true });
-    } catch (error) {
-      if (!isMissing(error)) throw error;
+    for (const entry of [name, name + NEW]) {
+      try {
+        await folder.removeEntry(entry, { recursive: true });
+      } catch (error) {
+        if (!isMissing(error)) throw error;
+      }
     }
   }
 }
@@ -235,6 +282,8 @@ export class MemoryFolder implements Files {
     this.#files = files;
     this.#before = before;
   }
+
+  async settled(): Promise<void> {}
 
   #at(path: string): string {
     return this.#before + split(path).join("/");

@@ -85,13 +85,23 @@ export class Gpu {
   }
 }
 
-/** Destroy what is on the device, then free what is of it in the module. */
-export function dispose(object: { destroy(): void; free(): void }): void {
+function attempt(task: () => void): void {
   try {
-    object.destroy();
-    object.free();
+    task();
   } catch (error) {
-    // A call that a lost device never answered still holds it. What it had on the device went with that.
+    // A module that panicked is beyond use; else a call that a lost device never answered still holds the object.
+    if (error instanceof WebAssembly.RuntimeError) throw error;
     console.warn(String(error));
   }
+}
+
+/** Free an object of the module. */
+export const free = (object: { free(): void }): void => attempt(() => object.free());
+
+/** Destroy what is on the device, then free what is of it in the module. What a lost device had on it went with that. */
+export function dispose(object: { destroy(): void; free(): void }): void {
+  attempt(() => {
+    object.destroy();
+    object.free();
+  });
 }

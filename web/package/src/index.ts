@@ -7,7 +7,7 @@ export type * from "./api.js";
 
 /** What the worker does, by name. */
 const METHODS: Record<Exclude<keyof Tuner, "onLost" | "onDead" | "close">, true> = {
-  open: true, memory: true, openModel: true, model: true, memoryPlan: true, keepModel: true, models: true, forgetModel: true,
+  open: true, memory: true, openModel: true, stopOpening: true, model: true, memoryPlan: true, keepModel: true, models: true, forgetModel: true,
   checkRows: true, previewRows: true, countRows: true, start: true, pause: true, stop: true, resume: true, runs: true, runLog: true,
   deleteRun: true, importRun: true, answer: true, stopAnswering: true, evaluate: true, stopEvaluating: true, compare: true,
   suites: true, exportAdapter: true, exportMerged: true, exportRun: true, report: true, check: true, storage: true,

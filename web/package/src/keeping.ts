@@ -1,11 +1,12 @@
 // What is taken home, and brought along: zips of adapters, models and runs; reports.
 import * as wasm from "wgpu-sft-wasm";
-import type { Dtype, PlacedFile, Progress, Settings } from "./api.js";
+import type { Dtype, PlacedFile, Progress } from "./api.js";
 import type { Asking } from "./asking.js";
 import { TunerError } from "./errors.js";
-import { type Files, readJson, readText } from "./folder.js";
+import { type Files, readText, writeJson } from "./folder.js";
 import { isOfModel } from "./hub.js";
-import { type Status, checkName, checkpoints, isOurs, result, writeJob, writeStatus } from "./job.js";
+import { JOB, type Status, checkName, checkpoints, isOurs, readRecord, recorded, result, writeStatus } from "./job.js";
+import { lock } from "./locks.js";
 import type { Runs } from "./runs.js";
 import { unzip, zip } from "./zip.js";
 
@@ -16,21 +17,31 @@ async function* files(folder: Files, within: string, wanted: (path: string) => b
   }
 }
 
-/** Settings of the command line that mean nothing in a browser, or are files given otherwise. */
-const ELSEWHERE: ReadonlySet<string> = new Set([
-  "model", "data", "eval-data", "eval-suite", "output-dir", "report-to", "quiet", "device", "kernels", "checked",
-]);
-
 export class Keeping {
   readonly #runs: Runs;
   readonly #asking: Asking;
   /** For what is made on the way. */
   readonly #scratch: Files;
+  /** Before the names of its folders, which other tabs see: they are in use. */
+  readonly #locks: string;
 
-  constructor(runs: Runs, asking: Asking, scratch: Files) {
+  constructor(runs: Runs, asking: Asking, scratch: Files, locks: string) {
     this.#runs = runs;
     this.#asking = asking;
     this.#scratch = scratch;
+    this.#locks = locks;
+  }
+
+  /** Do something in a folder that is gone afterwards. */
+  async #aside<T>(task: (folder: Files) => Promise<T>): Promise<T> {
+    const place = crypto.randomUUID();
+    const release = await lock(`${this.#locks}scratch ${place}`);
+    try {
+      return await task(this.#scratch.sub(place));
+    } finally {
+      await this.#scratch.remove(place);
+      release?.();
+    }
   }
 
   async #result(name: string): Promise<{ at: Files; kind: "adapter" | "model" }> {
@@ -50,22 +61,19 @@ export class Keeping {
     if (kind === "model") {
       return zip(files(at, name, (path) => !path.includes("/") && isOfModel(path) && path !== "optimizer.safetensors"));
     }
-    const { source, adapter } = await this.#asking.learnt({ run: name }, progress);
-    const place = crypto.randomUUID();
-    const folder = this.#scratch.sub(place);
-    try {
+    const { source, adapter } = await this.#asking.learnt(name, progress);
+    return this.#aside(async (folder) => {
       const writing = (done: number, total: number): void => progress("merging", done, total);
       await wasm.exportMerged(source, adapter ?? [], dtype, folder, writing);
       // The files must outlive their folder.
-      return await zip(files(folder, name, () => true));
-    } finally {
-      await this.#scratch.remove(place);
-    }
+      return zip(files(folder, name, () => true));
+    });
   }
 
   async run(name: string): Promise<Blob> {
     const { folder } = await this.#runs.find(name);
-    return zip(files(folder, name, (path) => !isOurs(path)));
+    // The files of a run that trains are not all of one step.
+    return this.#runs.still(name, () => zip(files(folder, name, (path) => !isOurs(path))));
   }
 
   async report(name: string): Promise<string> {
@@ -81,9 +89,7 @@ export class Keeping {
     const [first] = given;
     if (!first) throw new TunerError("Input", "no file was given");
     const packed = given.length === 1 && /\.zip$/i.test(first.path) ? unzip(first.file) : loose(given);
-    const place = crypto.randomUUID();
-    const scratch = this.#scratch.sub(place);
-    try {
+    return this.#aside(async (scratch) => {
       for await (const { path, stream } of packed) await pour(stream, scratch, path);
       const root = await this.#root(scratch);
       const named = name ?? (root.name || first.path.replace(/\.zip$/i, ""));
@@ -91,52 +97,34 @@ export class Keeping {
       const tidy = named.replace(/[^\p{L}\p{N}._ -]/gu, "_").replace(/^[. -]+|[. ]+$/gu, "").slice(0, 80) || "run";
       const free = await this.#runs.freeName(name ?? tidy);
       if (name !== undefined && free !== name) throw new TunerError("InUse", `there is a run ${name} already`);
-      await this.#adopt(root.folder, free);
+      await this.#runs.adopt(free, (folder) => adopt(root.folder, folder));
       return free;
-    } finally {
-      await this.#scratch.remove(place);
-    }
+    });
   }
 
   /** The folder of the run among the files: the one right above a checkpoint or a log. */
   async #root(scratch: Files): Promise<{ folder: Files; name: string }> {
     const marks = (await scratch.list()).flatMap((path) => {
-      const mark = /^(.*?\/?)(checkpoint-\d+\/state\.json|metrics\.jsonl|run\.json)$/.exec(path);
+      const mark = /^((?:.*\/)?)(checkpoint-\d+\/state\.json|metrics\.jsonl|run\.json)$/.exec(path);
       return mark ? [mark[1]!] : [];
     });
     const [root] = [...new Set(marks)].sort((a, b) => a.length - b.length);
     if (root === undefined) throw new TunerError("Input", "this is no run: it has no checkpoint and no metrics.jsonl");
     return { folder: root ? scratch.sub(root) : scratch, name: root.split("/").at(-2) ?? "" };
   }
+}
 
-  async #adopt(from: Files, name: string): Promise<void> {
-    const folder = this.#runs.folder(name);
-    try {
-      for (const path of await from.list()) {
-        const file = isOurs(path) ? undefined : await from.file(path);
-        if (file) await pour(file.stream(), folder, path);
-      }
-      interface Told {
-        model?: string;
-        settings?: Record<string, unknown>;
-        total_steps?: number;
-        sessions?: { outcome?: string; started?: number }[];
-      }
-      const run = await readJson<Told>(folder, "run.json");
-      const [step = 0] = await checkpoints(folder);
-      const last = run?.sessions?.at(-1);
-      const settings = Object.entries(run?.settings ?? {}).filter(([key]) => !ELSEWHERE.has(key));
-      const started = last?.started === undefined ? Date.now() : 1000 * last.started;
-      const model = run?.model?.split("/").filter(Boolean).at(-1) ?? "?";
-      const ref = { name: model, any: true } as const;
-      await writeJob(folder, { version: 1, model: ref, settings: Object.fromEntries(settings) as Settings, started }, {});
-      const state: Status["state"] = last?.outcome === "finished" ? "finished" : "stopped";
-      await writeStatus(folder, { state, step, total: run?.total_steps ?? 0 });
-    } catch (error) {
-      await this.#runs.remove(name);
-      throw error;
-    }
+/** Make a run of the files of one from elsewhere. */
+async function adopt(from: Files, folder: Files): Promise<void> {
+  for (const path of await from.list()) {
+    const file = isOurs(path) ? undefined : await from.file(path);
+    if (file) await pour(file.stream(), folder, path);
   }
+  const run = await readRecord(folder);
+  const [step = 0] = await checkpoints(folder);
+  const state: Status["state"] = run?.sessions?.at(-1)?.outcome === "finished" ? "finished" : "stopped";
+  await writeStatus(folder, { state, step, total: run?.total_steps ?? 0 });
+  await writeJson(folder, JOB, await recorded(folder));
 }
 
 function* loose(given: PlacedFile[]): Generator<{ path: string; stream: ReadableStream<Uint8Array> }> {

@@ -2,18 +2,24 @@
 import type { Reader, Source } from "wgpu-sft-wasm";
 import * as wasm from "wgpu-sft-wasm";
 import type { ModelInfo, ModelInput, PlacedFile, Progress, StoredModel } from "./api.js";
-import { TunerError, room, storageIsFull } from "./errors.js";
-import { type Files, readJson, writeJson } from "./folder.js";
+import { TunerError, room, stopped, storageIsFull } from "./errors.js";
+import { type Files, readJson, sizeOf, writeJson } from "./folder.js";
+import { free } from "./gpu.js";
 import { fromHub, fromUrl, isOfModel } from "./hub.js";
+import { lock } from "./locks.js";
 import { BlobReader } from "./readers.js";
 
 /** A model whose headers were read. */
 export interface Opened {
+  /** No two have the same. */
+  serial: number;
   info: ModelInfo;
   source: Source;
   files: Reader[];
   /** Where it can be fetched again. */
   origin?: Origin;
+  /** Of the configuration and every weight, once it was asked for. */
+  hash?: Promise<string>;
 }
 
 type Origin = Extract<ModelInput, { kind: "url" | "hub" }>;
@@ -31,7 +37,7 @@ export interface ModelRef {
 export type LocalInput = Exclude<ModelInput, { kind: "files" }> | { kind: "files"; files: PlacedFile[]; name?: string };
 
 /** Written last: a kept model without it is not whole. */
-const KEPT = "kept.json";
+export const KEPT = "kept.json";
 interface Kept {
   name: string;
   bytes: number;
@@ -45,13 +51,19 @@ const quiet: Progress = () => {};
 
 export class Models {
   readonly #files: Files;
+  /** Before the names of folders that are being written, which other tabs see. */
+  readonly #locks: string;
   readonly #hub: string;
   #open: Opened | undefined;
+  /** Counts the calls of `open`: the last one has its way. */
+  #calls = 0;
+  #serial = 0;
   /** The last model that was opened for a run, where it is not the open one. */
   #other: Opened | undefined;
 
-  constructor(files: Files, hub: string) {
+  constructor(files: Files, locks: string, hub: string) {
     this.#files = files;
+    this.#locks = locks;
     this.#hub = hub;
   }
 
@@ -66,8 +78,19 @@ export class Models {
   }
 
   async open(input: LocalInput, progress: Progress): Promise<ModelInfo> {
-    this.#open = await this.#read(input, progress);
-    return this.#open.info;
+    const call = ++this.#calls;
+    const opened = await this.#read(input, progress);
+    if (call !== this.#calls) {
+      free(opened.source);
+      throw stopped();
+    }
+    this.#open = opened;
+    return opened.info;
+  }
+
+  /** Let an `open` under way reject; what is open stays. */
+  stopOpening(): void {
+    this.#calls += 1;
   }
 
   async #read(input: LocalInput, progress: Progress): Promise<Opened> {
@@ -76,7 +99,7 @@ export class Models {
     progress("reading headers", 0, 0);
     const source = await wasm.Source.open(name, files);
     const info = { ...(JSON.parse(source.about) as Omit<ModelInfo, "kind">), name, kind: input.kind };
-    return { info, source, files, ...(origin && { origin }) };
+    return { serial: ++this.#serial, info, source, files, ...(origin && { origin }) };
   }
 
   async #readers(input: LocalInput, progress: Progress): Promise<ModelRef & { files: Reader[] }> {
@@ -115,28 +138,49 @@ export class Models {
     return { name: info.name, ...(origin && { origin }) };
   }
 
-  /** The model of a run: the open one, a kept one, or fetched again. */
-  async find(ref: ModelRef, progress: Progress): Promise<Opened> {
+  /**
+   * The model of a run: the open one, a kept one, or fetched again. With the `hash` that the run knows its model by, only one with that
+   * hash: names say little.
+   */
+  async find(ref: ModelRef, progress: Progress, hash?: string): Promise<Opened> {
+    let others = 0;
+    const fits = async (opened: Opened): Promise<boolean> => {
+      if (hash === undefined) return true;
+      if (!opened.hash) progress("checking that the model is the run's", 0, 0);
+      const same = (await hashOf(opened)) === hash;
+      if (!same) others += 1;
+      return same;
+    };
     for (const opened of [this.#open, this.#other]) {
-      if (opened?.info.name === ref.name) return opened;
+      if (opened?.info.name === ref.name && (await fits(opened))) return opened;
     }
     const kept = (await this.#stored(ref.name)) && ({ kind: "stored", name: ref.name } as const);
-    const input = kept ?? ref.origin;
-    if (input) return (this.#other = await this.#read(input, progress));
-    if (ref.any && this.#open) return this.#open;
-    throw new TunerError("NoModel", `this run is of the model ${ref.name}, which is not kept in this browser: open it first`);
+    for (const input of [kept, ref.origin]) {
+      if (!input) continue;
+      const opened = await this.#read(input, progress);
+      if (await fits(opened)) return (this.#other = opened);
+      free(opened.source);
+    }
+    if (ref.any && this.#open && this.#open.info.name !== ref.name && (await fits(this.#open))) return this.#open;
+    if (others === 0) throw new TunerError("NoModel", `this run is of the model ${ref.name}, which is not kept in this browser: open it first`);
+    const why = `this run was trained on other weights than those of the model here, ${ref.name} by its name`;
+    throw new TunerError("NoModel", `${why}: open the run's own model`);
   }
 
   /** Copy the open model into the storage; what is read of it from now on comes from there. */
   async keep(progress: Progress): Promise<void> {
-    const { info, files, origin } = this.current;
+    const opened = this.current;
+    const { info, files, origin } = opened;
     if (info.kind === "stored") return;
     const folder = this.#folder(info.name);
     const total = files.reduce((sum, file) => sum + file.size, 0);
-    await this.#files.remove(encodeURIComponent(info.name));
     const need = { what: info.name, bytes: total };
-    if ((await room()).free < total) throw await storageIsFull(need);
+    // What is replaced makes room, too, but stays where that is not enough.
+    if ((await room()).free + (await sizeOf(folder)) < total) throw await storageIsFull(need);
+    const release = await lock(`${this.#locks}model ${encodeURIComponent(info.name)}`);
+    if (!release) throw new TunerError("InUse", `${info.name} is being kept already, maybe by another tab`);
     try {
+      await this.#files.remove(encodeURIComponent(info.name));
       let done = 0;
       for (const file of files) {
         const writer = await folder.create(file.name);
@@ -154,9 +198,11 @@ export class Models {
       await this.#files.remove(encodeURIComponent(info.name));
       if (error instanceof Error && error.name === "QuotaExceededError") throw await storageIsFull(need);
       throw error;
+    } finally {
+      release();
     }
     const stored = await this.#read({ kind: "stored", name: info.name }, quiet);
-    if (this.#open?.info.name === info.name) this.#open = stored;
+    if (this.#open === opened) this.#open = stored;
   }
 
   async list(): Promise<StoredModel[]> {
@@ -170,9 +216,18 @@ export class Models {
 
   async forget(name: string): Promise<void> {
     await this.#files.remove(encodeURIComponent(name));
-    if (this.#other?.info.name === name) this.#other = undefined;
+    if (this.#other?.info.name === name && this.#other.info.kind === "stored") this.#other = undefined;
     if (this.#open?.info.name === name && this.#open.info.kind === "stored") this.#open = undefined;
   }
+}
+
+/** A model's hash, as runs know it. Every byte of it is read, once. */
+function hashOf(opened: Opened): Promise<string> {
+  opened.hash ??= opened.source.modelHash(true).catch((error: unknown) => {
+    delete opened.hash;
+    throw error;
+  });
+  return opened.hash;
 }
 
 /** Files of one folder, or one `.gguf`. */

@@ -8,4 +8,6 @@ interface FileSystemSyncAccessHandle {
 
 interface FileSystemFileHandle {
   createSyncAccessHandle(): Promise<FileSystemSyncAccessHandle>;
+  /** Renames it; a file of that name is replaced. Not every browser has it. */
+  move?(name: string): Promise<void>;
 }

@@ -16,8 +16,8 @@ export class Queue {
     this.#last = turn.catch(() => {});
     if (!signal) return turn;
     return new Promise((resolve, reject) => {
-      turn.then(resolve, reject);
       const leave = (): void => void (begun || reject(stopped()));
+      turn.then(resolve, reject).finally(() => signal.removeEventListener("abort", leave));
       if (signal.aborted) leave();
       else signal.addEventListener("abort", leave, { once: true });
     });

@@ -76,12 +76,16 @@ export class HttpReader implements Reader {
     return new HttpReader(name, url, size);
   }
 
-  /** A file of unknown size, or `undefined` where there is none. Its first bytes are read. */
+  /** A file of unknown size, or `undefined` where there is none: some servers say so with a page. Its first bytes are read. */
   static async open(name: string, url: string): Promise<HttpReader | undefined> {
     const response = await get(url, 0, WINDOW);
     if (response.status === 404) return undefined;
     if (response.status === 416) return new HttpReader(name, url, 0);
     if (!response.ok) throw new TunerError("Network", `${url}: the server says ${response.status}`);
+    if (/^text\/html\b/i.test(response.headers.get("content-type") ?? "")) {
+      await response.body?.cancel();
+      return undefined;
+    }
     const body = await received(response, url);
     const total = /\/(\d+)$/.exec(response.headers.get("content-range") ?? "")?.[1];
     if (response.status === 206 && total === undefined) {

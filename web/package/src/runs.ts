@@ -4,8 +4,9 @@ import { Driver, type OnEvent } from "./driver.js";
 import { TunerError } from "./errors.js";
 import { type Files, readJson, readText, sizeOf } from "./folder.js";
 import type { Gpu } from "./gpu.js";
-import { type JobFile, type Status, checkName, readJob, readStatus, result, writeJob } from "./job.js";
-import type { Models } from "./models.js";
+import { type Inputs, type JobFile, type Status, checkName, readInputs, readJob, readStatus, result, writeJob } from "./job.js";
+import { lock } from "./locks.js";
+import type { ModelRef, Models } from "./models.js";
 import { sparse } from "./progress.js";
 import type { Queue } from "./queue.js";
 
@@ -21,11 +22,13 @@ export interface Shared {
 export class Runs {
   readonly #files: Files;
   readonly #shared: Shared;
-  /** What other tabs see, too: names of runs that are on a device. */
+  /** What other tabs see, too: before the names of runs that are on a device. */
   readonly #locks: string;
   #current: Driver | undefined;
   /** From the call that starts or resumes a run to its end. */
   #busy: Promise<void> | undefined;
+  /** The run that the call is about, as soon as it is there. */
+  #going: Driver | undefined;
   /** What was asked of a run that was not there yet. */
   #early: "pause" | "stop" | undefined;
 
@@ -42,11 +45,13 @@ export class Runs {
       await this.#leave();
       const release = await this.#lock(job.name);
       const folder = this.#files.sub(job.name);
-      let file: JobFile = { version: 1, model: this.#shared.models.ref(opened), settings: {}, started: Date.now() };
+      const { settings, data, evalData = [], suites } = job;
+      const inputs: Inputs = { settings, data, evalData, ...(suites && { suites }) };
+      const file: JobFile = { version: 1, model: this.#shared.models.ref(opened), settings: {}, started: Date.now() };
       try {
         if (await readJob(folder)) throw new TunerError("InUse", `there is a run ${job.name} already: resume it, delete it, or take another name`);
         await this.#files.remove(job.name);
-        file = await writeJob(folder, file, job).catch(async (error: unknown) => {
+        await writeJob(folder, file, inputs).catch(async (error: unknown) => {
           await this.#files.remove(job.name);
           throw error;
         });
@@ -55,8 +60,9 @@ export class Runs {
         throw error;
       }
       const driver = new Driver(job.name, folder, { state: "running", step: 0, total: 0 }, release);
-      await this.#go(driver, file, false, onEvent).catch(async (error: unknown) => {
-        await this.#files.remove(job.name);
+      await this.#go(driver, file.model, inputs, false, onEvent).catch(async (error: unknown) => {
+        // What has begun can be gone on with.
+        if (!driver.hasBegun) await this.#files.remove(job.name);
         throw error;
       });
     });
@@ -66,6 +72,7 @@ export class Runs {
     return this.#alone(async () => {
       const held = this.#current;
       if (held?.isHeld && held.name === name && !overrides) {
+        this.#going = held;
         this.#shared.makeRoom();
         return this.#shared.queue.take(() => held.drive(this.#shared.gpu, onEvent));
       }
@@ -77,9 +84,11 @@ export class Runs {
         if (!stored) throw new TunerError("NoRun", `there is no run ${name}`);
         const status = (await readStatus(folder)) ?? { state: "interrupted", step: 0, total: 0 };
         if (status.state === "finished" && !overrides) throw new TunerError("Input", `${name} has finished: there is nothing to resume`);
-        const file = overrides ? await writeJob(folder, stored, overrides) : stored;
-        if (!file.data) throw new TunerError("Input", `${name} came without its rows: give them, and what else it was started with`);
-        await this.#go(new Driver(name, folder, status, release), file, true, onEvent);
+        if (!(overrides?.data ?? stored.data)) throw new TunerError("Input", `${name} came without its rows: give them, and what else it was started with`);
+        const inputs = await readInputs(folder, stored, overrides);
+        // What is wrong with them is found out before they replace what is stored.
+        const begun = overrides && (async (): Promise<void> => void (await writeJob(folder, stored, inputs)));
+        await this.#go(new Driver(name, folder, status, release), stored.model, inputs, true, onEvent, begun);
       } catch (error) {
         release();
         throw error;
@@ -88,16 +97,24 @@ export class Runs {
   }
 
   /** Train a run when the device is free. Rejects where it cannot begin: what happens later is an event. */
-  async #go(driver: Driver, file: JobFile, resume: boolean, onEvent: OnEvent): Promise<void> {
+  async #go(
+    driver: Driver,
+    ref: ModelRef,
+    inputs: Inputs,
+    resume: boolean,
+    onEvent: OnEvent,
+    begun?: () => Promise<void>,
+  ): Promise<void> {
     const { gpu, models, queue, makeRoom } = this.#shared;
-    this.#current = driver;
+    this.#current = this.#going = driver;
     if (this.#early) driver.hold(this.#early);
     try {
       await queue.take(async () => {
         makeRoom();
         const progress = sparse((what, done, total) => onEvent({ type: "progress", what, done, total }));
-        const model = await models.find(file.model, progress);
-        await driver.begin(gpu, await gpu.open(), model, file, resume, onEvent);
+        const model = await models.find(ref, progress);
+        await driver.begin(gpu, await gpu.open(), model, inputs, resume, onEvent);
+        await begun?.();
         await driver.drive(gpu, onEvent);
       });
     } catch (error) {
@@ -113,8 +130,7 @@ export class Runs {
     try {
       await this.#busy;
     } finally {
-      this.#busy = undefined;
-      this.#early = undefined;
+      this.#busy = this.#going = this.#early = undefined;
     }
   }
 
@@ -129,19 +145,15 @@ export class Runs {
     this.#current = undefined;
   }
 
-  #lock(name: string): Promise<() => void> {
-    return new Promise((resolve, reject) => {
-      const request = navigator.locks.request(this.#locks + name, { ifAvailable: true }, (lock) => {
-        if (!lock) throw new TunerError("InUse", `the run ${name} is open in another tab`);
-        return new Promise<void>((release) => resolve(release));
-      });
-      request.catch(reject);
-    });
+  async #lock(name: string): Promise<() => void> {
+    const release = await lock(`${this.#locks}run ${name}`);
+    if (!release) throw new TunerError("InUse", `the run ${name} is open in another tab`);
+    return release;
   }
 
   async hold(how: "pause" | "stop"): Promise<void> {
     if (this.#busy) {
-      if (this.#current) this.#current.hold(how);
+      if (this.#going) this.#going.hold(how);
       else this.#early = how;
       await this.#busy.catch(() => {});
     } else if (!this.#current?.isHeld) throw new TunerError("NoRun", "no run is under way");
@@ -150,7 +162,7 @@ export class Runs {
 
   /** End the evaluation of a run that trains. */
   stopEvaluating(): void {
-    if (this.#busy) this.#current?.hold("pause");
+    if (this.#busy) this.#going?.hold("pause");
   }
 
   /** The device is gone, and what a paused run had on it. */
@@ -168,7 +180,7 @@ export class Runs {
     for (const name of await this.#files.folders()) {
       const folder = this.#files.sub(name);
       const file = await readJob(folder);
-      if (file) found.push(await this.#summary(name, folder, file, held.has(this.#locks + name)));
+      if (file) found.push(await this.#summary(name, folder, file, held.has(`${this.#locks}run ${name}`)));
     }
     return found.sort((a, b) => b.started - a.started);
   }
@@ -224,6 +236,32 @@ export class Runs {
     }
   }
 
+  /** Do something with a run's files while nobody trains it. */
+  async still<T>(name: string, task: () => Promise<T>): Promise<T> {
+    const mine = this.#current?.name === name;
+    if (mine && this.#busy) throw new TunerError("InUse", `the run ${name} is under way: pause it first`);
+    if (mine && this.#current?.isHeld) return task();
+    const release = await this.#lock(name);
+    try {
+      return await task();
+    } finally {
+      release();
+    }
+  }
+
+  /** Make a run from elsewhere in its folder. */
+  async adopt(name: string, task: (folder: Files) => Promise<void>): Promise<void> {
+    const release = await this.#lock(name);
+    try {
+      await task(this.#files.sub(name));
+    } catch (error) {
+      await this.#files.remove(name);
+      throw error;
+    } finally {
+      release();
+    }
+  }
+
   /** A name like `wanted` that no run has. */
   async freeName(wanted: string): Promise<string> {
     const taken = new Set(await this.#files.folders());
@@ -231,14 +269,6 @@ export class Runs {
       const name = number === 1 ? wanted : `${wanted} ${number}`;
       if (!taken.has(name)) return name;
     }
-  }
-
-  folder(name: string): Files {
-    return this.#files.sub(name);
-  }
-
-  remove(name: string): Promise<void> {
-    return this.#files.remove(name);
   }
 }
 

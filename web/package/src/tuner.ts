@@ -15,6 +15,7 @@ import { type LocalInput, Models } from "./models.js";
 import { sparse } from "./progress.js";
 import { Queue } from "./queue.js";
 import { Runs } from "./runs.js";
+import { sweep } from "./sweep.js";
 
 const quiet: Progress = () => {};
 
@@ -32,27 +33,28 @@ export class LocalTuner implements Local {
   #answers = new AbortController();
   #evaluations = new AbortController();
 
-  private constructor(files: Files, options: TunerOptions, onLost: (why: string) => void) {
+  private constructor(files: Files, locks: string, options: TunerOptions, onLost: (why: string) => void) {
     this.#kernels = options.kernels;
     this.#gpu = new Gpu(options.kernels, (why) => {
       this.#asking.release();
       void this.#runs.lost();
       onLost(why);
     });
-    this.#models = new Models(files.sub("models"), (options.hub ?? "https://huggingface.co").replace(/\/$/, ""));
+    this.#models = new Models(files.sub("models"), locks, (options.hub ?? "https://huggingface.co").replace(/\/$/, ""));
     const shared = { gpu: this.#gpu, queue: this.#queue, models: this.#models, makeRoom: () => this.#asking.release() };
-    // Runs in memory are nobody else's.
-    const locks = options.store === "memory" ? `wgpu-sft ${crypto.randomUUID()} ` : "wgpu-sft run ";
     this.#runs = new Runs(files.sub("runs"), shared, locks);
     this.#asking = new Asking(this.#gpu, this.#models, this.#runs);
-    this.#keeping = new Keeping(this.#runs, this.#asking, files.sub("scratch"));
+    this.#keeping = new Keeping(this.#runs, this.#asking, files.sub("scratch"), locks);
   }
 
   static async create(options: TunerOptions, onLost: (why: string) => void): Promise<LocalTuner> {
     const files = options.store === "memory" ? new MemoryFolder() : await OpfsFolder.root("wgpu-sft").catch((error: unknown) => {
       throw new TunerError("Storage", `this browser gives no storage here (a private window?): ${String(error)}`);
     });
-    return new LocalTuner(files, options, onLost);
+    // What is in memory is nobody else's.
+    const locks = options.store === "memory" ? `wgpu-sft ${crypto.randomUUID()} ` : "wgpu-sft ";
+    await sweep(files, locks).catch(() => {});
+    return new LocalTuner(files, locks, options, onLost);
   }
 
   open(): Promise<DeviceInfo> {
@@ -65,6 +67,10 @@ export class LocalTuner implements Local {
 
   openModel(input: LocalInput, onProgress: Progress = quiet): Promise<ModelInfo> {
     return this.#models.open(input, sparse(onProgress));
+  }
+
+  async stopOpening(): Promise<void> {
+    this.#models.stopOpening();
   }
 
   async model(): Promise<ModelInfo | undefined> {
@@ -181,9 +187,9 @@ export class LocalTuner implements Local {
     this.#answers = new AbortController();
   }
 
-  evaluate(which: Which, suites: SuiteFiles, onProgress: Progress = quiet): Promise<SuiteResult[]> {
+  evaluate(which: Which, suites: SuiteFiles, onProgress: Progress = quiet, settings?: Settings): Promise<SuiteResult[]> {
     const { signal } = this.#evaluations;
-    return this.#queue.take(() => this.#asking.evaluate(which, suites, sparse(onProgress), signal), signal);
+    return this.#queue.take(() => this.#asking.evaluate(which, suites, sparse(onProgress), settings, signal), signal);
   }
 
   async stopEvaluating(): Promise<void> {
@@ -197,8 +203,8 @@ export class LocalTuner implements Local {
     return JSON.parse(wasm.compare(base.name, before, tuned.name, after, examples)) as Comparison;
   }
 
-  async suites({ toml, files }: SuiteFiles): ReturnType<Tuner["suites"]> {
-    const suites = new wasm.Suites(this.#models.current.source, toml, files);
+  async suites({ toml, files }: SuiteFiles, settings: Settings = {}): ReturnType<Tuner["suites"]> {
+    const suites = new wasm.Suites(this.#models.current.source, toml, files, JSON.stringify(settings));
     try {
       return JSON.parse(suites.about) as Awaited<ReturnType<Tuner["suites"]>>;
     } finally {

@@ -10,8 +10,19 @@ type Remote = ((...given: unknown[]) => Promise<unknown>) & { [releaseProxy]: ()
 
 const isRemote = (given: unknown): given is Remote => typeof given === "function";
 
-/** Called without waiting for what the page does with it. */
-const plain = (remote: Remote) => (...given: unknown[]): void => void remote(...given).catch(() => {});
+/** Called without waiting for what the page does with it; one that was let go of says nothing. */
+const plain = (remote: Remote) => (...given: unknown[]): void => {
+  try {
+    remote(...given).catch(() => {});
+  } catch {
+    // Its way has ended: that throws at once.
+  }
+};
+
+/** A module that panicked is beyond use. The page hears of it as the worker's error. */
+function dieOf(error: unknown): void {
+  if (error instanceof WebAssembly.RuntimeError) setTimeout(() => { throw error; });
+}
 
 let tuner: LocalTuner;
 
@@ -29,6 +40,7 @@ const served: Served = {
       const work = tuner[method as keyof LocalTuner] as (...given: unknown[]) => Promise<unknown>;
       return await work.apply(tuner, given.map((one) => (isRemote(one) ? plain(one) : one)));
     } catch (error) {
+      dieOf(error);
       throw await explain(error);
     } finally {
       for (const remote of remotes) remote[releaseProxy]();
@@ -36,9 +48,6 @@ const served: Served = {
   },
 };
 
-// A module that panicked is beyond use. The page hears of it as the worker's error.
-self.addEventListener("unhandledrejection", ({ reason }) => {
-  if (reason instanceof WebAssembly.RuntimeError) setTimeout(() => { throw reason; });
-});
+self.addEventListener("unhandledrejection", ({ reason }) => dieOf(reason));
 
 expose(served);

@@ -68,7 +68,45 @@ function large(extra: DataView, sizes: [number, number, number]): [number, numbe
   return sizes;
 }
 
-/** The files of a zip, each read when it is asked for. Folders are left out. */
+const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let value = byte;
+  for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1;
+  return value;
+});
+
+/** CRC-32 (ISO 3309) of what gave `sum` and these bytes; before the first, it is 0. */
+function crc32(sum: number, bytes: Uint8Array): number {
+  let value = ~sum;
+  for (let at = 0; at < bytes.length; at++) value = (value >>> 8) ^ TABLE[(value ^ bytes[at]!) & 255]!;
+  return ~value >>> 0;
+}
+
+/** The same bytes, which fail unless they are as many, and have the sum, that the list of files says. */
+function checked(stream: ReadableStream<Uint8Array>, path: string, size: number, sum: number): ReadableStream<Uint8Array> {
+  const reader = stream.getReader();
+  let [count, found] = [0, 0];
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { done, value } = await reader.read().catch((error: unknown) => {
+        // What cannot be unpacked is a TypeError; the file itself may fail to be read, too.
+        throw error instanceof TypeError ? broken(`${path} is damaged`) : error;
+      });
+      if (value) {
+        count += value.length;
+        found = crc32(found, value);
+      }
+      if (count > size || (done && (count < size || found !== sum))) {
+        await reader.cancel().catch(() => {});
+        throw broken(`${path} is damaged: ${count} bytes, ${size} were packed${count === size ? ", and others" : ""}`);
+      }
+      if (value) controller.enqueue(value);
+      if (done) controller.close();
+    },
+    cancel: (why) => reader.cancel(why),
+  });
+}
+
+/** The files of a zip, each read when it is asked for, and checked while it is. Folders are left out. */
 export async function* unzip(blob: Blob): AsyncGenerator<{ path: string; stream: ReadableStream<Uint8Array>; size: number }> {
   const { start, size, count } = await directory(blob);
   const list = await view(blob, start, start + size);
@@ -78,7 +116,9 @@ export async function* unzip(blob: Blob): AsyncGenerator<{ path: string; stream:
     const [flags, method] = [list.getUint16(at + 8, true), list.getUint16(at + 10, true)];
     const [nameSize, extraSize, noteSize] = [28, 30, 32].map((offset) => list.getUint16(at + offset, true)) as [number, number, number];
     if (at + 46 + nameSize + extraSize > list.byteLength) throw broken("its list of files is damaged");
-    const path = new TextDecoder().decode(new Uint8Array(list.buffer, at + 46, nameSize));
+    // Some programs write Windows' separators.
+    const path = new TextDecoder().decode(new Uint8Array(list.buffer, at + 46, nameSize)).replaceAll("\\", "/");
+    const sum = list.getUint32(at + 16, true);
     const extra = new DataView(list.buffer, at + 46 + nameSize, extraSize);
     const [packed, unpacked, place] = large(extra, [
       list.getUint32(at + 20, true),
@@ -95,6 +135,6 @@ export async function* unzip(blob: Blob): AsyncGenerator<{ path: string; stream:
     if (from + packed > blob.size) throw broken(`${path} is cut short`);
     const stored = blob.slice(from, from + packed).stream();
     const stream = method === 0 ? stored : stored.pipeThrough(new DecompressionStream("deflate-raw"));
-    yield { path, stream, size: unpacked };
+    yield { path, stream: checked(stream, path, unpacked, sum), size: unpacked };
   }
 }

@@ -5,12 +5,8 @@ const FILES = [/* FILES */];
 self.addEventListener("install", (event) => {
   // Not from the HTTP cache: files of two versions must not mix.
   const fresh = FILES.map((path) => new Request(path, { cache: "reload" }));
-  event.waitUntil(
-    caches
-      .open(CACHE)
-      .then((cache) => cache.addAll(fresh))
-      .then(() => self.skipWaiting()),
-  );
+  // Without skipWaiting: while a tab of the version before is open, its files stay, as a worker that is started again needs them.
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(fresh)));
 });
 
 self.addEventListener("activate", (event) => {

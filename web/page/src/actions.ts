@@ -3,6 +3,7 @@
 import type { ModelInput, Settings } from "../../package/src/api";
 import { HELD_OUT, TRAIN, bundledModel, bundledRows, bundledSettings, tabSettings } from "./bundled";
 import { announce } from "./dom";
+import { forgetBase } from "./evaluations";
 import { holdOut, type HandRow, pasted, readFiles, written } from "./rowfiles";
 import { type State, set, state } from "./store";
 import { forgetTuner, tuner } from "./tuner";
@@ -58,6 +59,7 @@ export async function openModel(input: ModelInput): Promise<void> {
     });
     if (mine !== opening) return;
     lastModel = input;
+    forgetBase();
     const settings: Settings = input === bundledModel ? { ...bundledSettings } : { ...tabSettings };
     set({
       model,
@@ -67,6 +69,7 @@ export async function openModel(input: ModelInput): Promise<void> {
       ...(state.touched ? {} : { settings }),
     });
     announce(`Model ${model.name} is open.`);
+    plan(); // whether or not there are rows
     await readRows();
   } catch (error) {
     if (mine === opening) set({ modelBusy: undefined, modelError: whatWentWrong(error) });
@@ -78,6 +81,7 @@ export function cancelOpening(): void {
   opening += 1;
   set({ modelBusy: undefined });
   if (state.model) void openModel(lastModel);
+  else void tuner().stopOpening();
 }
 
 export async function keepModel(): Promise<void> {
@@ -168,7 +172,8 @@ let reading = 0;
 export async function readRows(): Promise<void> {
   const mine = ++reading;
   const current = () => mine === reading;
-  set({ dataBusy: "Reading rows", dataError: undefined, rowCount: undefined });
+  // Nothing may begin with the rows that were there before.
+  set({ rows: undefined, dataBusy: "Reading rows", dataError: undefined, rowCount: undefined });
   try {
     const rows = await rowsOf(state);
     if (!current()) return;
@@ -192,7 +197,7 @@ export async function readRows(): Promise<void> {
 /** No longer waits for rows that are being read. */
 export function cancelReading(): void {
   reading += 1;
-  set({ dataBusy: undefined });
+  set({ dataBusy: undefined, ...(state.rows ? {} : { report: undefined, preview: [] }) });
 }
 
 export async function countRows(): Promise<void> {

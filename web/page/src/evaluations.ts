@@ -1,6 +1,6 @@
 // Base against tuned: on suites, and on a prompt of the person's own. Everything else that is made of a run, too.
 
-import type { Dtype, Message, SuiteResult } from "../../package/src/api";
+import type { Dtype, Message, ModelInfo, SuiteFiles, SuiteResult } from "../../package/src/api";
 import { announce, download } from "./dom";
 import { set, state } from "./store";
 import { evaluationSuites } from "./suites";
@@ -11,23 +11,40 @@ import { whatWentWrong } from "./words";
 const EXAMPLES = 12;
 
 // What the base model did on the suites asked last: it would do the same again.
-let ofBase: { key: string; results: SuiteResult[] } | undefined;
+let ofBase: { model: ModelInfo | undefined; key: string; results: SuiteResult[] } | undefined;
+
+/** Forgets what the base model did: another one may have come in its place. */
+export function forgetBase(): void {
+  ofBase = undefined;
+}
+
+/** The same for the same suites with the same rows: by what is in them, not by names and sizes. */
+async function keyOf({ toml, files }: SuiteFiles): Promise<string> {
+  const contents = [new TextEncoder().encode(toml), ...files.map((file) => file.bytes)];
+  const digests = contents.map((bytes) => crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>));
+  const hashes = (await Promise.all(digests)).map((digest) => new Uint8Array(digest).join());
+  return JSON.stringify([files.map((file) => file.name), hashes]);
+}
 
 export async function evaluate(): Promise<void> {
-  const run = state.picked;
+  const { picked: run, model } = state;
   if (!run || state.evalBusy) return;
   set({ evalBusy: { what: "Reading the suites", done: 0, total: 0 }, evalError: undefined });
   try {
     const suites = await evaluationSuites(state.evalSource);
-    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(suites.toml));
-    const sizes = suites.files.map((file) => `${file.name} ${file.bytes.length}`).join();
-    const key = [state.model?.name, state.model?.kind, sizes, new Uint8Array(digest).join()].join();
+    // Both are asked as the run was taught: in its words, with its columns.
+    const settings = state.runs.find(({ name }) => name === run)?.settings;
+    const key = `${await keyOf(suites)} ${JSON.stringify(settings ?? {})}`;
     const telling = (who: string) => (what: string, done: number, total: number) =>
       set({ evalBusy: { what: `${who}: ${what}`, done, total } });
-    if (ofBase?.key !== key) ofBase = { key, results: await tuner().evaluate("base", suites, telling("Base model")) };
-    const tuned = await tuner().evaluate({ run }, suites, telling("Tuned model"));
+    let base = ofBase?.model === model && ofBase?.key === key ? ofBase.results : undefined;
+    if (!base) {
+      base = await tuner().evaluate("base", suites, telling("Base model"), settings);
+      ofBase = { model, key, results: base };
+    }
+    const tuned = await tuner().evaluate({ run }, suites, telling("Tuned model"), settings);
     const comparison = await tuner().compare(
-      { name: "base", results: ofBase.results },
+      { name: "base", results: base },
       { name: run, results: tuned },
       EXAMPLES,
     );

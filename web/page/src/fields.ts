@@ -4,7 +4,8 @@ import type { Settings } from "../../package/src/api";
 
 export interface Field {
   key: keyof Settings;
-  name: string;
+  /** Its label; without one it is called by its key. */
+  name?: string;
   help: string;
   kind: "number" | "text" | "switch" | string[];
   /** What the tool takes where nothing is said. */
@@ -37,10 +38,9 @@ export const MORE: { title: string; fields: Field[] }[] = [
   {
     title: "Adapter",
     fields: [
-      { key: "lora-r", name: "lora_r", help: "Rank of the adapter.", kind: "number", usual: "16", only: "lora" },
+      { key: "lora-r", help: "Rank of the adapter.", kind: "number", usual: "16", only: "lora" },
       {
         key: "lora-alpha",
-        name: "lora_alpha",
         help: "The adapter is scaled by alpha / r.",
         kind: "number",
         usual: "32",
@@ -48,7 +48,6 @@ export const MORE: { title: string; fields: Field[] }[] = [
       },
       {
         key: "lora-dropout",
-        name: "lora_dropout",
         help: "Share of an adapted layer’s inputs that is dropped.",
         kind: "number",
         usual: "0",
@@ -56,7 +55,6 @@ export const MORE: { title: string; fields: Field[] }[] = [
       },
       {
         key: "lora-target-modules",
-        name: "target_modules",
         help: "all-linear, or some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj.",
         kind: "text",
         usual: "all-linear",
@@ -69,28 +67,24 @@ export const MORE: { title: string; fields: Field[] }[] = [
     fields: [
       {
         key: "overlong",
-        name: "overlong",
         help: "What to do with rows longer than max length. Split is for rows of text alone.",
         kind: ["error", "drop", "truncate", "split"],
         usual: "error",
       },
       {
         key: "train-on",
-        name: "train_on",
         help: "What conversations teach: the assistant’s turns, the last of them, or everything.",
         kind: ["assistant", "last", "all"],
         usual: "assistant",
       },
       {
         key: "columns",
-        name: "columns",
         help: "Columns that are not named as fields are: prompt=question,completion=answer.",
         kind: "text",
         usual: "as they are",
       },
       {
         key: "shape",
-        name: "shape",
         help: "The shape of the rows, where their keys fit several.",
         kind: [
           "alpaca",
@@ -107,28 +101,24 @@ export const MORE: { title: string; fields: Field[] }[] = [
       },
       {
         key: "alpaca-style",
-        name: "alpaca_style",
         help: "Instructions as Stanford’s text, or through the chat template.",
         kind: ["alpaca", "alpaca-chat"],
         usual: "alpaca-chat if the model has a template",
       },
       {
         key: "skip-bad-rows",
-        name: "skip_bad_rows",
         help: "Leave rows out that cannot be used.",
         kind: "switch",
         usual: "no",
       },
       {
         key: "mix",
-        name: "mix",
         help: "Shares of the tasks in an epoch.",
         kind: ["proportional", "sqrt", "balanced"],
         usual: "proportional",
       },
       {
         key: "no-shuffle",
-        name: "no_shuffle",
         help: "Take the rows in the file’s order.",
         kind: "switch",
         usual: "no",
@@ -140,37 +130,32 @@ export const MORE: { title: string; fields: Field[] }[] = [
     fields: [
       {
         key: "lr-scheduler-type",
-        name: "lr_scheduler_type",
         help: "How the learning rate falls.",
         kind: ["linear", "cosine", "constant", "constant_with_warmup"],
         usual: "cosine",
       },
       {
         key: "warmup-steps",
-        name: "warmup_steps",
         help: "Steps of warm-up, or below 1 their share of all steps.",
         kind: "number",
         usual: "0",
       },
       {
         key: "weight-decay",
-        name: "weight_decay",
         help: "Of matrices; norms and biases never decay.",
         kind: "number",
         usual: "0",
       },
-      { key: "adam-beta1", name: "adam_beta1", help: "Memory of the gradient’s mean.", kind: "number", usual: "0.9" },
+      { key: "adam-beta1", help: "Memory of the gradient’s mean.", kind: "number", usual: "0.9" },
       {
         key: "adam-beta2",
-        name: "adam_beta2",
         help: "Memory of the gradient’s square.",
         kind: "number",
         usual: "0.999",
       },
-      { key: "adam-epsilon", name: "adam_epsilon", help: "Added where AdamW divides.", kind: "number", usual: "1e-8" },
+      { key: "adam-epsilon", help: "Added where AdamW divides.", kind: "number", usual: "1e-8" },
       {
         key: "max-grad-norm",
-        name: "max_grad_norm",
         help: "Clip the gradient’s norm to this; 0: never.",
         kind: "number",
         usual: "1",
@@ -182,42 +167,36 @@ export const MORE: { title: string; fields: Field[] }[] = [
     fields: [
       {
         key: "max-steps",
-        name: "max_steps",
         help: "Optimizer steps; overrides the epochs.",
         kind: "number",
         usual: "by the epochs",
       },
       {
         key: "gradient-accumulation-steps",
-        name: "gradient_accumulation_steps",
         help: "Multiplies the batch size.",
         kind: "number",
         usual: "1",
       },
       {
         key: "seed",
-        name: "seed",
         help: "What order, dropout and fresh adapters are drawn from.",
         kind: "number",
         usual: "42",
       },
       {
         key: "logging-steps",
-        name: "logging_steps",
         help: "Steps between lines of the log.",
         kind: "number",
         usual: "10",
       },
       {
         key: "eval-steps",
-        name: "eval_steps",
         help: "Steps between evaluations.",
         kind: "number",
         usual: "one at the end",
       },
       {
         key: "save-steps",
-        name: "save_steps",
         help: "Steps between checkpoints: what a closed tab loses at most.",
         kind: "number",
         usual: "500",
@@ -229,28 +208,24 @@ export const MORE: { title: string; fields: Field[] }[] = [
     fields: [
       {
         key: "load-best-model-at-end",
-        name: "load_best_model_at_end",
         help: "Keep the weights of the best evaluation, not the last step’s.",
         kind: "switch",
         usual: "no",
       },
       {
         key: "metric-for-best-model",
-        name: "metric_for_best_model",
         help: "What the best is told by: eval_loss, or eval_SUITE_MEASURE.",
         kind: "text",
         usual: "the first there is",
       },
       {
         key: "early-stopping-patience",
-        name: "early_stopping_patience",
         help: "Stop after so many evaluations in a row without a gain.",
         kind: "number",
         usual: "never",
       },
       {
         key: "early-stopping-threshold",
-        name: "early_stopping_threshold",
         help: "How much a gain must be.",
         kind: "number",
         usual: "0",
@@ -262,7 +237,6 @@ export const MORE: { title: string; fields: Field[] }[] = [
     fields: [
       {
         key: "dtype",
-        name: "dtype",
         help: "How frozen weights are stored.",
         kind: ["f32", "f16", "bf16"],
         usual: "as in the file; f32 if quantised",
@@ -270,35 +244,30 @@ export const MORE: { title: string; fields: Field[] }[] = [
       },
       {
         key: "activations",
-        name: "activations",
         help: "How activations are kept for the backward pass.",
         kind: ["f32", "f16", "bf16"],
         usual: "f32",
       },
       {
         key: "recompute",
-        name: "recompute",
         help: "Compute activations twice instead of keeping them.",
         kind: ["auto", "off", "on"],
         usual: "auto: where memory is short",
       },
       {
         key: "memory-limit",
-        name: "memory_limit",
         help: "Most memory to use on the device, such as 2GiB.",
         kind: "text",
         usual: "what the device gives",
       },
       {
         key: "micro-batch-tokens",
-        name: "micro_batch_tokens",
         help: "Tokens computed at once.",
         kind: "number",
         usual: "what the step needs and memory allows",
       },
       {
         key: "save-dtype",
-        name: "save_dtype",
         help: "How the tuned weights are stored.",
         kind: ["f32", "f16", "bf16"],
         usual: "as the model’s",

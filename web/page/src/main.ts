@@ -39,10 +39,11 @@ checkSection();
 document.querySelector(".controls")!.id = "train-live-anchor";
 
 watch(
-  ({ live, model, rows, device, runName, modelBusy, modelSource, dataSource }) => [
+  ({ live, model, rows, dataBusy, device, runName, modelBusy, modelSource, dataSource }) => [
     live?.phase,
     model,
     rows,
+    dataBusy,
     device.state,
     runName,
     modelBusy,

@@ -10,9 +10,28 @@ export interface HandRow {
   answer: string;
 }
 
+/** Gives files of one name a number: suites find their rows by name. */
+function distinct(files: RowFile[]): RowFile[] {
+  const taken = new Set(files.map((file) => file.name));
+  const seen = new Set<string>();
+  return files.map((file) => {
+    if (!seen.has(file.name)) {
+      seen.add(file.name);
+      return file;
+    }
+    const [, stem, endings] = /^(.[^.]*)(.*)$/s.exec(file.name) ?? ["", file.name, ""];
+    let number = 2;
+    while (taken.has(`${stem}-${number}${endings}`)) number += 1;
+    const name = `${stem}-${number}${endings}`;
+    taken.add(name);
+    return { ...file, name };
+  });
+}
+
+/** What is in files, under names that differ: files of two folders may have the same. */
 export async function readFiles(files: Iterable<File>): Promise<RowFile[]> {
   const read = async (file: File) => ({ name: file.name, bytes: new Uint8Array(await file.arrayBuffer()) });
-  return Promise.all([...files].map(read));
+  return distinct(await Promise.all([...files].map(read)));
 }
 
 /** A name that says how the text is to be read. */
@@ -100,7 +119,7 @@ export async function holdOut(files: RowFile[], percent: number): Promise<Rows> 
     split.train.push(make(stem, parts.train));
     if (heldOut) split.heldOut.push(make(`${stem}-heldout`, parts.heldOut));
   }
-  return split;
+  return { train: distinct(split.train), heldOut: distinct(split.heldOut) };
 }
 
 /** Files that were dropped, those in a folder included, with their paths. */

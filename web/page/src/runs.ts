@@ -4,6 +4,7 @@ import type { RunEvent, SuiteFiles } from "../../package/src/api";
 import { openDevice } from "./actions";
 import { bundledSuites } from "./bundled";
 import { announce } from "./dom";
+import { forgetBase } from "./evaluations";
 import { type Busy, type Live, type Phase, fresh, isBusy, set, state } from "./store";
 import { listRuns, opened } from "./stored";
 import { evaluationSuites } from "./suites";
@@ -27,7 +28,7 @@ let evaluating = 0;
 let ticking = 0;
 let lastTick = 0;
 let lastMemory = 0;
-let wakeLock: { release(): Promise<void> } | undefined;
+let wakeLock: WakeLockSentinel | undefined;
 
 function change(patch: Partial<Live>): void {
   if (state.live) set({ live: { ...state.live, ...patch } });
@@ -45,6 +46,7 @@ export async function start(): Promise<void> {
   });
   await follow(async () => {
     const suites = await suitesOfRun();
+    change({ evaluated: suites !== undefined });
     await tuner().start(
       {
         name,
@@ -73,9 +75,16 @@ export async function resume(name: string, withRows = false): Promise<void> {
     picked: name,
   });
   await follow(async () => {
-    const { rows } = state;
-    if (!withRows || !rows) return tuner().resume(name, onEvent);
+    // Its model may be another than the one that was asked before.
+    forgetBase();
+    if (!withRows) return tuner().resume(name, onEvent);
+    const { rows, dataBusy } = state;
+    if (!rows) {
+      const why = dataBusy ? "the rows are still being read" : "choose the run’s rows in Data first";
+      throw Object.assign(new Error(why), { name: "Input" });
+    }
     const suites = await suitesOfRun();
+    if (suites) change({ evaluated: true });
     return tuner().resume(name, onEvent, { data: rows.train, evalData: rows.heldOut, ...(suites ? { suites } : {}) });
   });
 }
@@ -131,15 +140,21 @@ function begin(): void {
   pace = { seconds: [], tokens: [] };
   lastTick = Date.now();
   ticking = setInterval(tick, TICK_MS) as unknown as number;
-  const locks = (navigator as { wakeLock?: { request(kind: "screen"): Promise<typeof wakeLock> } }).wakeLock;
-  void locks?.request("screen").then(
-    (lock) => (wakeLock = lock),
-    () => undefined,
-  );
+  void stayAwake();
+}
+
+/** Keeps the screen on while a run goes on. Browsers take this back when the tab is hidden. */
+async function stayAwake(): Promise<void> {
+  if (document.hidden || !("wakeLock" in navigator)) return;
+  const lock = await navigator.wakeLock.request("screen").catch(() => undefined);
+  // The run may have ended meanwhile, or another request come first.
+  if (!ticking || (wakeLock && !wakeLock.released)) await lock?.release().catch(() => undefined);
+  else wakeLock = lock;
 }
 
 function end(): void {
   clearInterval(ticking);
+  ticking = 0;
   void wakeLock?.release().catch(() => undefined);
   wakeLock = undefined;
 }
@@ -160,7 +175,7 @@ document.addEventListener("visibilitychange", () => {
     change({
       note: "While this tab is in the background the browser may slow it down or put it to sleep. Nothing is lost: training goes on as soon as it may.",
     });
-  }
+  } else void stayAwake();
 });
 
 async function askMemory(): Promise<void> {
@@ -185,7 +200,7 @@ function onEvent(event: RunEvent): void {
       return change({ busy: { what: event.what, done: event.done, total: event.total } });
     case "begun": {
       const { about } = event;
-      const evaluates = about.eval_rows > 0 || about.memory.suites > 0;
+      const evaluates = about.eval_rows > 0 || Boolean(live.evaluated) || about.memory.suites > 0;
       const settings = state.runs.find((run) => run.name === live.name)?.settings ?? state.settings;
       evaluating = Date.now();
       announce(`Training begins: ${event.about.total_steps} steps.`);

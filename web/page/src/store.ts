@@ -60,6 +60,8 @@ export interface Live {
   memory?: number | undefined;
   peak?: number | undefined;
   savedStep?: number | undefined;
+  /** Whether it has suites, or was evaluated before; what else is evaluated, `about` says. */
+  evaluated?: boolean | undefined;
   /** Steps between evaluations, where there are any but the last. */
   evalSteps?: number | undefined;
   /** What an evaluation took. */

@@ -50,6 +50,7 @@ export async function opened(name: string): Promise<Live> {
     lastLoss: live.losses.at(-1)?.[1],
     evalLoss: live.heldOut.at(-1)?.[1],
     samples: log.samples,
+    evaluated: log.metrics.some((line) => Object.keys(line).some((key) => key.startsWith("eval_"))),
     comparison: log.comparison,
     error: run?.error && whatWentWrong(run.error),
     resumable: run ? run.state !== "finished" : false,

@@ -35,6 +35,7 @@ function hasGroups(file: RowFile): boolean {
 }
 
 function madeSuites(): SuiteFiles {
+  if (!state.rows && state.dataBusy) throw problem("The rows are still being read.");
   const files = state.rows?.heldOut ?? [];
   if (!files.length)
     throw problem(

@@ -24,7 +24,7 @@ export const T = {
   modelInfo: "model-info", // there once a model is open
   modelName: "model-name",
   modelError: "model-error",
-  plan: "memory-plan", // data-fits: true, false
+  plan: "memory-plan", // data-fits: true, maybe, false
   planError: "memory-plan-error",
   modelKeep: "model-keep", // copies the open model into this browser
   modelStored: "model-stored", // list of kept models: buttons model-stored-open, model-stored-forget

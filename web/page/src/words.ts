@@ -86,7 +86,7 @@ export function inOurWords(text: string): string {
       /\b(\d{4,}) bytes, (\d+) are available/g,
       (_, need: string, have: string) => `${bytes(Number(need))}, ${bytes(Number(have))} are available`,
     )
-    .replace(/(?<![\w-])--([a-z][a-z-]*[a-z])/g, (_, name: string) => name.replaceAll("-", "_"));
+    .replace(/(?<![\w-])--([a-z][a-z-]*[a-z])/g, "$1");
 }
 
 /** What an error says. */

@@ -61,18 +61,19 @@ impl Run {
         let (gpu, model) = (device.gpu().clone(), source.files().clone());
         let mut settings = job.settings;
         let names = |files: &[RowFile]| Some(files.iter().map(RowFile::row_name).collect());
-        source.complete(&mut settings);
         settings.model = Some(model.name.clone());
         settings.data = names(&data);
         settings.eval_data = (!eval_data.is_empty()).then(|| names(&eval_data)).flatten();
         let config = settings.train_config()?;
 
-        let checkpoint = files::newest(&folder).await?;
-        if !job.resume {
-            files::refuse_run(&folder).await?;
-        }
-        let checkpoint = checkpoint.filter(|_| job.resume);
+        let checkpoint = match job.resume {
+            true => files::newest(&folder).await?,
+            false => files::refuse_run(&folder).await.map(|()| None)?,
+        };
         let state = checkpoint.as_ref().map(|checkpoint| &checkpoint.state);
+        if state.is_none() {
+            source.complete(&mut settings);
+        }
 
         let rows = read(&settings, &model, &data, tell)?;
         let eval_rows = match eval_data.is_empty() {
@@ -85,7 +86,11 @@ impl Run {
         };
         let asked = suites.iter().map(|prepared| &prepared.suite);
         let watch = Watch::new(&settings, eval_rows.is_some(), asked)?;
-        let evaluated = eval_rows.as_ref().map_or(0, |rows| rows.tally.longest());
+        let lengths = eval_rows
+            .iter()
+            .flat_map(|rows| &rows.examples)
+            .map(|example| example.ids.len());
+        let evaluated = lengths.max().unwrap_or(0);
         let base = BaseModel::new(&model, source.model_hash(config.method == Method::Lora).await?);
         let course = Course::new(&settings, &base, (&rows.tally, &rows.examples), evaluated, &gpu, state)?;
         course.check_bindings(&gpu)?;
@@ -97,10 +102,13 @@ impl Run {
         course.tune(&gpu, &model.config, state, seconds).await?;
         tell("preparing", 0, 0)?;
         let mut trainer = course.trainer(loaded).await?;
+        let before = gpu.memory().live();
         let examiner = match suites.is_empty() {
             true => None,
             false => Some(Examiner::new(trainer.model(), &suites).await?),
         };
+        let suite_bytes = gpu.memory().live().saturating_sub(before);
+        course.check_suites(suite_bytes)?;
         let mut warnings = Vec::new();
         let (mut done, mut counters) = (0, Counters::default());
         if let Some(checkpoint) = &checkpoint {
@@ -134,7 +142,8 @@ impl Run {
             ..Session::default()
         });
         let recomputes = trainer.recomputes();
-        let record = course.record(&settings, &base, (&rows.tally, eval_tally), recomputes, sessions)?;
+        let mut record = course.record(&settings, &base, (&rows.tally, eval_tally), recomputes, sessions)?;
+        record.memory.suites = suite_bytes;
         let sum = |of: fn(&wgpu_sft::data::Report) -> u64| rows.tally.sum(of);
         let about = json!({
             "model": model.name,

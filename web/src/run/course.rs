@@ -42,7 +42,7 @@ impl Active {
             self.told.push_back(event);
         }
         self.last_end = None;
-        if self.finished > 0 && self.saved != Some(self.finished) {
+        if self.finished > 0 && (self.must_save || self.saved != Some(self.finished)) {
             self.save().await?;
         } else {
             self.write_logs().await?;

@@ -25,7 +25,8 @@ impl Active {
         if let Some(examiner) = &mut self.examiner {
             let (stop, on_progress) = (self.stop_evaluating.clone(), &self.on_progress);
             let told = |suite: &str, done: u64, total: u64| {
-                tell(on_progress, &format!("evaluating {suite}"), done, total)?;
+                // Whoever asked to be told may be gone: no reason to fail.
+                let _ = tell(on_progress, &format!("evaluating {suite}"), done, total);
                 Ok(!stop.get())
             };
             match suites::examine(&self.suites, examiner, &self.model, told).await? {
@@ -52,11 +53,16 @@ impl Active {
         for (since, _) in &mut self.since {
             *since += seconds() - begun; // the speed is that of training
         }
-        self.write_logs().await?;
-        Ok(event(
+        let event = event(
             "evaluation",
             json!({ "step": step, "numbers": numbers, "lines": lines, "best": best, "samples": samples }),
-        ))
+        );
+        let written = self.write_logs().await;
+        if written.is_err() {
+            // It is over all the same: what comes next tells it.
+            self.told.push_back(event.clone());
+        }
+        written.map(|()| event)
     }
 
     /// All steps are done, or enough of them: write the result.

@@ -22,6 +22,7 @@ const METRICS: &str = "metrics.jsonl";
 const SAMPLES: &str = "samples.jsonl";
 const RUN: &str = "run.json";
 const ADAPTER_CONFIG: &str = "adapter_config.json";
+const CONFIG: &str = "config.json";
 /// What the suites said, by step.
 pub const EVALUATIONS: &str = "evaluations";
 /// Before and after.
@@ -51,21 +52,25 @@ async fn folders(folder: &Folder) -> Result<Vec<u64>> {
 pub async fn checkpoints(folder: &Folder) -> Result<Vec<u64>> {
     let mut complete = Vec::new();
     for step in folders(folder).await? {
-        if Checkpoint::open(folder, step).await.is_ok() {
+        if matches!(Checkpoint::open(folder, step).await, Ok(Some(_))) {
             complete.push(step);
         }
     }
     Ok(complete)
 }
 
-/// The newest checkpoint that is complete.
+/// The newest checkpoint that is complete; none where none was ever completed. One that was, and is damaged or of another version, is
+/// an error where there is no other: a run must not begin anew over it.
 pub async fn newest(folder: &Folder) -> Result<Option<Checkpoint>> {
+    let mut damaged = None;
     for step in folders(folder).await?.into_iter().rev() {
-        if let Ok(checkpoint) = Checkpoint::open(folder, step).await {
-            return Ok(Some(checkpoint));
+        match Checkpoint::open(folder, step).await {
+            Ok(Some(checkpoint)) => return Ok(Some(checkpoint)),
+            Ok(None) => {}
+            Err(fault) => damaged = damaged.or(Some(fault)),
         }
     }
-    Ok(None)
+    damaged.map_or(Ok(None), Err)
 }
 
 /// Refuse a folder that holds a run.
@@ -118,10 +123,16 @@ pub async fn go_on(folder: &Folder, step: u64, evaluated: bool) -> Result<(Strin
 }
 
 impl Checkpoint {
-    async fn open(folder: &Folder, step: u64) -> Result<Self> {
+    /// The checkpoint after so many steps; none where its making was not finished.
+    async fn open(folder: &Folder, step: u64) -> Result<Option<Self>> {
         let path = format!("checkpoint-{step}");
-        let no_state = || Error::checkpoint(format!("{path} has no {STATE}"));
-        let text = folder.read(&format!("{path}/{STATE}")).await?.ok_or_else(no_state)?;
+        let Some(text) = folder
+            .read(&format!("{path}/{STATE}"))
+            .await?
+            .filter(|text| !text.is_empty())
+        else {
+            return Ok(None);
+        };
         let state = State::from_json(&text).within(&path)?;
         let checkpoint = Self { path, state };
         for (name, digest) in &checkpoint.state.files {
@@ -131,7 +142,7 @@ impl Checkpoint {
                 return Err(Error::checkpoint(why)).within(&checkpoint.path);
             }
         }
-        Ok(checkpoint)
+        Ok(Some(checkpoint))
     }
 
     async fn file(&self, folder: &Folder, name: &str) -> Result<Reader> {
@@ -207,9 +218,6 @@ impl Active {
     pub async fn save(&mut self) -> Result<()> {
         let (step, folder) = (self.finished, self.folder.clone());
         let path = format!("checkpoint-{step}");
-        folder.remove(&format!("{path}/{STATE}")).await?;
-        folder.remove(&path).await?;
-        self.write_tensors(&path).await?;
         let mut state = State {
             schema: SCHEMA,
             step,
@@ -220,11 +228,24 @@ impl Active {
             tiles: self.gpu.tiles().into_iter().collect(),
             files: BTreeMap::new(),
         };
-        for file in folder.list().await? {
-            if let Some(name) = file.strip_prefix(&path).and_then(|rest| rest.strip_prefix('/')) {
-                let missing = || Error::checkpoint(format!("{file} is missing"));
-                let written = folder.open(&file).await?.ok_or_else(missing)?;
-                state.files.insert(name.to_owned(), digest(&written).await?);
+        // After an evaluation, the tensors of this step may be there already.
+        let there = match self.saved == Some(step) {
+            true => Checkpoint::open(&folder, step).await?,
+            false => None,
+        };
+        match there {
+            Some(checkpoint) => state.files = checkpoint.state.files,
+            None => {
+                folder.remove(&format!("{path}/{STATE}")).await?;
+                folder.remove(&path).await?;
+                self.write_tensors(&path).await?;
+                for file in folder.list().await? {
+                    if let Some(name) = file.strip_prefix(&path).and_then(|rest| rest.strip_prefix('/')) {
+                        let missing = || Error::checkpoint(format!("{file} is missing"));
+                        let written = folder.open(&file).await?.ok_or_else(missing)?;
+                        state.files.insert(name.to_owned(), digest(&written).await?);
+                    }
+                }
             }
         }
         folder
@@ -292,7 +313,8 @@ impl Active {
 
     /// Write what was trained, as PEFT or transformers load it, from the checkpoint after `step` steps.
     pub async fn write_result(&self, step: u64) -> Result<()> {
-        let last = Checkpoint::open(&self.folder, step).await?;
+        let missing = || Error::checkpoint(format!("checkpoint-{step} is missing"));
+        let last = Checkpoint::open(&self.folder, step).await?.ok_or_else(missing)?;
         let method = self.course.config.method;
         let weights = last.checked(&self.folder, weights_file(method)).await?;
         if method == Method::Lora {
@@ -301,8 +323,11 @@ impl Active {
             return copy(&config, &self.folder, ADAPTER_CONFIG).await;
         }
         let dtype = self.model.save_dtype(self.settings.save_dtype.as_deref())?;
-        for (name, bytes) in self.model.parts()?.files(dtype)? {
-            self.folder.write(&name, &bytes).await?;
+        // A folder without it is no model: it goes first and comes last.
+        self.folder.remove(CONFIG).await?;
+        let parts = self.model.parts()?.files(dtype)?;
+        for (name, bytes) in parts.iter().filter(|(name, _)| name != CONFIG) {
+            self.folder.write(name, bytes).await?;
         }
         let spec = |(name, shape)| TensorSpec { name, dtype, shape };
         let specs: Vec<TensorSpec> = self.model.config.tensors().into_iter().map(spec).collect();
@@ -312,7 +337,11 @@ impl Active {
             let numbers = decode(&weights, tensors.get(&spec.name)?).await?;
             file.put(&spec.name, &dtype.encode(&numbers).within(&spec.name)?)?;
         }
-        file.finish()
+        file.finish()?;
+        for (name, bytes) in parts.iter().filter(|(name, _)| name == CONFIG) {
+            self.folder.write(name, bytes).await?;
+        }
+        Ok(())
     }
 
     /// Write the logs so far.

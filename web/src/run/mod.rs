@@ -17,7 +17,7 @@ use wgpu_sft::data::{Example, Tally};
 use wgpu_sft::eval::{Examiner, Prepared};
 use wgpu_sft::formats::ModelFiles;
 use wgpu_sft::gpu::Gpu;
-use wgpu_sft::report;
+use wgpu_sft::report::{self, Outcome};
 use wgpu_sft::train::checkpoint::Counters;
 use wgpu_sft::train::{Course, Settings, Trainer, Watch};
 
@@ -102,6 +102,23 @@ impl Run {
         let events = saved.map(|()| active.told.drain(..).collect());
         self.put_back(active);
         Ok(Value::Array(events?).to_string())
+    }
+
+    /// Write down that the run ended by an error, `outcome` being `diverged` or `failed`, as far as that is possible. Errors: what the
+    /// folder throws.
+    pub async fn fail(&self, outcome: &str, message: &str) -> Result<()> {
+        let mut active = self.take()?;
+        let outcome = match outcome {
+            "diverged" => Outcome::Diverged,
+            _ => Outcome::Failed,
+        };
+        active.close_session(outcome);
+        if let Some(session) = active.record.sessions.last_mut() {
+            session.error = Some(message.to_owned());
+        }
+        let written = active.write_report(None).await;
+        self.put_back(active);
+        written
     }
 
     /// Let the evaluation under way end early. It is made again when the run goes on.

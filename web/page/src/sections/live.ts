@@ -101,8 +101,11 @@ function drawTiles(tiles: HTMLElement, live: Live): void {
     [live.phase === "running" && live.secondsLeft !== undefined ? duration(live.secondsLeft) : "–", "left"],
     [live.memory ? bytes(live.memory) : "–", live.peak ? `on the GPU; ${bytes(live.peak)} at most` : "on the GPU"],
   ];
-  while (tiles.children.length < shown.length) tiles.append(h("div", {}, h("b", {}), h("span", {})));
-  shown.forEach(([number, what], i) => {
+  // What a run that is over cannot tell is left out.
+  const known = shown.filter(([number]) => live.phase !== "finished" || number !== "–");
+  while (tiles.children.length > known.length) tiles.lastChild!.remove();
+  while (tiles.children.length < known.length) tiles.append(h("div", {}, h("b", {}), h("span", {})));
+  known.forEach(([number, what], i) => {
     const [b, span] = tiles.children[i]!.children;
     if (b!.textContent !== number) b!.textContent = number;
     if (span!.textContent !== what) span!.textContent = what;

@@ -24,6 +24,18 @@ export function planView(): HTMLElement {
   return root;
 }
 
+const VERDICTS = {
+  true: ["good", "✓ fits this adapter"],
+  maybe: ["warning", "? may be too large"],
+  false: ["error", "✗ does not fit"],
+} as const;
+
+/** Bytes that a plan may take without a word of caution: half of what the browser says the machine has, or of 4 GiB. */
+function likelyFree(): number {
+  const told = (navigator as { deviceMemory?: number }).deviceMemory;
+  return ((told ?? 4) * 2 ** 30) / 2;
+}
+
 function drawn(): HTMLElement {
   const plan = state.plan!;
   const parts: [string, number, string][] = [
@@ -60,17 +72,18 @@ function drawn(): HTMLElement {
     ),
   );
   const method = state.settings.method === "full" ? "all weights" : "an adapter";
+  const fits = !plan.fits ? "false" : plan.total <= likelyFree() ? "true" : "maybe";
   const card = h(
     "div",
-    { class: "card plan", testid: T.plan, "data-fits": String(plan.fits), "data-total": plan.total },
+    { class: "card plan", testid: T.plan, "data-fits": fits, "data-total": plan.total },
     h(
       "div",
       { class: "row between" },
       h("h3", {}, `Memory to train ${method}: ${bytes(plan.total)}`),
       h(
         "span",
-        { class: `verdict ${plan.fits ? "good" : "error"}` },
-        plan.fits ? "✓ fits this adapter" : "✗ does not fit",
+        { class: `verdict ${VERDICTS[fits][0]}` },
+        VERDICTS[fits][1],
       ),
     ),
     bar,
@@ -87,6 +100,14 @@ function drawn(): HTMLElement {
         "error",
         "What to change",
         h("ul", {}, ...plan.advice.map((line) => h("li", {}, sentence(inOurWords(line))))),
+      ),
+    );
+  } else if (fits === "maybe") {
+    card.append(
+      notice(
+        "warning",
+        "This may be more memory than there is",
+        h("p", {}, "Browsers do not tell how much the GPU has. If it is refused, train an adapter instead of all weights, use shorter rows, or take a smaller model."),
       ),
     );
   } else if (plan.advice.length) {

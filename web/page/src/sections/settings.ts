@@ -103,7 +103,7 @@ function group({ title, fields }: (typeof MORE)[number]): HTMLElement {
 
 function control(of: Field): HTMLElement {
   const testid = `setting-${of.key}`;
-  const { key, kind, name, usual } = of;
+  const { key, kind, name = key, usual } = of;
   const help = `${of.help}${of.help ? " " : ""}Default: ${usual}.`;
   let root: HTMLElement;
   if (kind === "switch") {
@@ -163,7 +163,7 @@ function control(of: Field): HTMLElement {
 
 const shortened = (usual: string) => {
   const first = usual.split(/[,:;]/)[0]!;
-  return first.length > 20 ? "see below" : first;
+  return first.length > 20 ? "" : first;
 };
 
 function shown(value: Settings[keyof Settings]): string {

@@ -21,6 +21,9 @@ const WORDS: Record<Phase, string> = {
   failed: "Ended with an error",
 };
 
+/** Errors of a run that other rows may mend. */
+const OF_ROWS = new Set(["Input", "Data", "Template", "Checkpoint"]);
+
 /** What an error means here, and what to do about it. */
 function advice(name: string, resumable: boolean, held: boolean): string {
   const goesOn = " Then press Resume: until this tab is closed it goes on from this very step.";
@@ -36,11 +39,11 @@ function advice(name: string, resumable: boolean, held: boolean): string {
       return "The GPU was lost or refused: a driver’s reset, sleep, or no memory." + again;
     case "Data":
     case "Template":
-      return "Mend the rows in Data; their preview shows how they are read.";
+      return `Mend the rows in Data; their preview shows how they are read.${resumable ? " Then resume with them." : ""}`;
     case "Config":
       return "Change the setting that is named.";
     case "Checkpoint":
-      return "The checkpoint is not of this run, or is damaged.";
+      return `The checkpoint is not of this run, or is damaged.${resumable ? " If it is the rows that differ: choose those it was started with in Data, and its suites, then resume with them." : ""}`;
     case "NoWebGpu":
       return "Training needs WebGPU; see the top of the page.";
     case "Input":
@@ -84,7 +87,16 @@ export function trainSection(): void {
   );
 
   watch(
-    ({ live, rows, model, device, runName }) => [live?.phase, live?.resumable, rows, model, device.state, runName],
+    ({ live, rows, dataBusy, model, modelBusy, device, runName }) => [
+      live?.phase,
+      live?.resumable,
+      rows,
+      dataBusy,
+      model,
+      modelBusy,
+      device.state,
+      runName,
+    ],
     () => {
       const now = state.live?.phase ?? "idle";
       const missing = whatIsMissing();
@@ -155,7 +167,7 @@ export function trainSection(): void {
             : "The run could not begin"
           : "A checkpoint could not be saved";
       const withRows =
-        wrong?.name === "Input" && live?.resumable
+        wrong && live?.resumable && OF_ROWS.has(wrong.name)
           ? button("Resume with the rows of Data", T.resumeWithRows, () => void resume(live.name, true))
           : null;
       fill(
@@ -179,13 +191,14 @@ export function trainSection(): void {
 
 /** Why Start cannot be pressed; the first thing to mend. */
 export function whatIsMissing(): string {
-  const { device, model, rows, runName, modelBusy } = state;
+  const { device, model, rows, dataBusy, runName, modelBusy } = state;
   if (device.state === "none" || device.state === "failed") return "Training needs WebGPU: see the top of the page.";
   if (device.state === "opening") return "The GPU is being opened.";
   if (device.state === "lost") return "The GPU was lost: open it again at the top of the page.";
   if (modelBusy) return "The model is being opened.";
   if (!model) return "Open a model first.";
   if (!model.tokenizer) return "This model has no tokenizer.";
+  if (dataBusy) return "The rows are being read.";
   if (!rows) return "Choose rows first.";
   if (!runName) return "Give the run a name.";
   return "";
