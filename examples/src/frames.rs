@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// The times between frames.
+/// The times from frame to frame.
 #[derive(Debug, Clone, Default)]
 pub struct Frames {
     last: Option<Instant>,
@@ -17,33 +17,38 @@ impl Frames {
         self.times.extend(self.last.replace(now).map(|last| now - last));
     }
 
+    /// Something else is done now: the time until the next frame is no frame's.
+    pub fn rest(&mut self) {
+        self.last = None;
+    }
+
     /// How many there were, after the first.
     pub fn count(&self) -> usize {
         self.times.len()
     }
 
-    /// The time that so large a share of frames stayed within; 0.5 is the median.
+    /// The last one.
+    pub fn latest(&self) -> Duration {
+        self.times.last().copied().unwrap_or_default()
+    }
+
+    /// The time that so large a share of frames stayed within; 0.5 is the median, 1 the longest.
     pub fn quantile(&self, share: f64) -> Duration {
         let mut times = self.times.clone();
         times.sort_unstable();
         let at = (share * times.len() as f64) as usize;
-        times
-            .get(at.min(times.len().saturating_sub(1)))
-            .copied()
-            .unwrap_or_default()
+        let last = times.len().saturating_sub(1);
+        times.get(at.min(last)).copied().unwrap_or_default()
     }
 }
 
 impl fmt::Display for Frames {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let ms = |share| 1e3 * self.quantile(share).as_secs_f64();
+        let [median, most, longest] = [0.5, 0.95, 1.0].map(|share| 1e3 * self.quantile(share).as_secs_f64());
+        let n = self.count();
         write!(
             f,
-            "{} frames, median {:.1} ms, 99 of 100 within {:.1} ms, longest {:.1} ms",
-            self.count(),
-            ms(0.5),
-            ms(0.99),
-            ms(1.0)
+            "{n} frames, median {median:.1} ms, 95 of 100 within {most:.1} ms, longest {longest:.1} ms"
         )
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod frames;
 pub mod gray_scott;
+pub mod session;
 pub mod tuning;

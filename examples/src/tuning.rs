@@ -1,66 +1,34 @@
-//! The base model of this repository and its rows, made ready to be tuned.
+//! The base model of this repository, tuned on its rows.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use wgpu_sft::data::{Dataset, Order, Preparation, micro_batches};
-use wgpu_sft::formats::{ModelFiles, safetensors};
+use wgpu_sft::formats::Folder;
 use wgpu_sft::gpu::Gpu;
-use wgpu_sft::model::{Model, ModelBuilder, Use};
-use wgpu_sft::train::{StepMetrics, TrainConfig, Trainer};
+use wgpu_sft::model::{Model, Use};
+use wgpu_sft::train::schedule::LrSchedulerType;
+use wgpu_sft::train::{Method, StepMetrics, TrainConfig, Trainer};
 
-/// Most tokens computed at once.
-const TOKENS: u32 = 256;
+/// Most tokens computed at once, the longest row included.
+pub const TOKENS: u32 = 256;
 
-/// The folder of this repository that a path names.
+/// The file or folder of this repository that a path names.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// A model's files, read whole.
-pub struct Base {
-    /// What they say.
-    pub files: ModelFiles,
-    weights: Vec<u8>,
+/// The base model's files.
+///
+/// # Errors
+/// Files that cannot be read.
+pub fn base() -> Result<Folder> {
+    let folder = repository("base/model");
+    Ok(Folder::read(|file| fs::read(folder.join(file)))?)
 }
 
-impl Base {
-    /// The base model.
-    ///
-    /// # Errors
-    /// Files that cannot be read.
-    pub fn open() -> Result<Self> {
-        let folder = repository("base/model");
-        let read = |name: &str| fs::read(folder.join(name)).with_context(|| folder.join(name).display().to_string());
-        let names = [
-            "config.json",
-            "generation_config.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-        ];
-        let small = names.map(|name| Ok::<_, anyhow::Error>((name.to_owned(), read(name)?)));
-        let small = small.into_iter().collect::<Result<_>>()?;
-        let weights = read("model.safetensors")?;
-        let tensors = safetensors::tensors(&[&weights], None)?;
-        let files = ModelFiles::folder("base", small, tensors)?;
-        Ok(Self { files, weights })
-    }
-
-    /// Put it on a device. Where that is the caller's, it is polled by somebody else meanwhile.
-    ///
-    /// # Errors
-    /// A device that is out of memory.
-    pub async fn load(&self, gpu: &Gpu, usage: Use) -> Result<Model> {
-        let mut builder = ModelBuilder::new(gpu, &self.files.config, usage)?;
-        for entry in self.files.tensors.for_model(&self.files.config)? {
-            builder.put(&entry.name, entry.dtype, &entry.shape, &entry.read(&self.weights)?)?;
-        }
-        Ok(builder.finish().await?)
-    }
-}
-
-/// A LoRA on the base model, and the rows that it learns.
+/// The base model, and the rows that it learns.
 pub struct Tuning {
     trainer: Trainer,
     rows: Dataset,
@@ -70,29 +38,40 @@ pub struct Tuning {
 }
 
 impl Tuning {
-    /// For so many steps.
+    /// As `base/tune.toml` says, for so many steps.
     ///
     /// # Errors
-    /// As [`Base::load`].
-    pub async fn new(base: &Base, gpu: &Gpu, steps: u64) -> Result<Self> {
-        let rows = Dataset::prepare(
-            &fs::read(repository("base/data/train.jsonl"))?,
-            &base.files.preparation(),
-        )?;
+    /// Rows that cannot be read, a device that is out of memory.
+    pub async fn new(base: &Folder, gpu: &Gpu, steps: u64) -> Result<Self> {
+        let file = repository("base/data/train.jsonl");
+        let bytes = fs::read(&file).with_context(|| file.display().to_string())?;
+        let how = Preparation {
+            max_length: TOKENS as usize,
+            ..base.files.preparation()
+        };
+        let rows = Dataset::prepare(&bytes, &how)?;
         let config = TrainConfig {
-            learning_rate: Some(2e-3),
+            method: Method::Full,
+            learning_rate: Some(6e-4),
+            lr_scheduler_type: LrSchedulerType::Cosine,
+            warmup_steps: 0.1,
+            adam_beta2: 0.95,
             max_steps: Some(steps),
             ..TrainConfig::default()
         };
         let (order, steps) = config.order(rows.examples.len())?;
-        let mut model = base.load(gpu, Use::Frozen(None)).await?;
-        model.add_adapter(&config.lora.adapter_config(None), config.seed)?;
+        let model = base.load(gpu, Use::Trained).await?;
         Ok(Self {
             trainer: Trainer::new(model, &config, steps, TOKENS).await?,
             rows,
             order,
             steps,
         })
+    }
+
+    /// Steps done.
+    pub fn done(&self) -> u64 {
+        self.trainer.step()
     }
 
     /// The next step.
@@ -106,18 +85,18 @@ impl Tuning {
         Ok(self.trainer.metrics().await?)
     }
 
-    /// All steps, telling the loss of each.
+    /// All steps, telling the metrics of each.
     ///
     /// # Errors
     /// As [`Tuning::step`].
     pub async fn run(&mut self, mut tell: impl FnMut(StepMetrics)) -> Result<()> {
-        while self.trainer.step() < self.steps {
+        while self.done() < self.steps {
             tell(self.step().await?);
         }
         Ok(())
     }
 
-    /// The model, to be asked.
+    /// The model as it is now.
     pub fn model(&self) -> &Model {
         self.trainer.model()
     }
