@@ -19,7 +19,7 @@ some = $(CARGO_TEST) -- --list $(1) | grep -q ': test$$' || { echo 'no test is n
 NPM = web/node_modules/.package-lock.json
 NPM_TESTS = tests/browser/node_modules/.package-lock.json
 
-.PHONY: help deps build demo demo-smollm2 base-model test test-deps lint test-native test-swiftshader web-deps web serve test-browser \
+.PHONY: help deps build examples demo demo-smollm2 base-model test test-deps lint test-native test-swiftshader web-deps web serve test-browser \
 	bench-browser smollm2-browser test-smollm2 fmt clean-cache
 
 help: ## list these targets
@@ -30,6 +30,9 @@ deps: ## install what building and running need (Debian-like systems)
 
 build: ## build the wgpu-sft binary: target/release/wgpu-sft
 	cargo build --release --locked -p wgpu-sft-cli
+
+examples: ## build the programs that train on a device of their own: target/release/embed_compute, embed_winit
+	cargo build --release --locked -p wgpu-sft-examples
 
 demo: deps build ## teach the small base model in base/ to answer, and compare before and after (a minute)
 	@demo/run.sh
@@ -65,7 +68,7 @@ lint: ## rustfmt and clippy, natively and for wasm
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	cargo clippy --release --locked -p wgpu-sft-web --target wasm32-unknown-unknown -- -D warnings
 
-test-native: build ## all tests on lavapipe; they run the binary too
+test-native: build examples ## all tests on lavapipe; they run the binary too
 	$(call on,$(LAVAPIPE)) $(CARGO_TEST) -- --skip smollm2::
 
 test-swiftshader: ## the kernel cases on SwiftShader's Vulkan driver, as they run where nothing is said

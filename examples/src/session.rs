@@ -7,7 +7,6 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use wgpu_sft::formats::Folder;
@@ -46,8 +45,6 @@ pub struct Line {
 pub struct Session {
     /// What the run is at.
     pub state: State,
-    /// Operations a second of the device.
-    pub speed: f64,
     /// Steps and their losses.
     pub losses: Vec<[f64; 2]>,
     /// What was asked and answered.
@@ -78,10 +75,6 @@ impl Session {
 /// # Errors
 /// Files that cannot be read, a device that fails.
 pub async fn run(gpu: Gpu, session: Rc<RefCell<Session>>, steps: u64) -> Result<Infallible> {
-    let begun = Instant::now();
-    let speed = gpu.measure_speed(|| begun.elapsed().as_secs_f64()).await?;
-    session.borrow_mut().speed = speed;
-    println!("products: {:.1} GFLOP/s, {} kernels", speed / 1e9, gpu.family());
     let base = base()?;
     let mut tuning = Tuning::new(&base, &gpu, steps).await?;
     let mut generator = Generator::new(tuning.model(), TOKENS).await?;

@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod cooperative;
 mod data;
+mod embedding;
 mod errors;
 mod evaluation;
 mod formats;

@@ -1,17 +1,30 @@
 //! The device and what is made on it: tensors, kernels, plans.
 
+#[forbid(unsafe_code)]
 mod cache;
+#[forbid(unsafe_code)]
 mod family;
+#[forbid(unsafe_code)]
 mod kernel;
+#[forbid(unsafe_code)]
 mod memory;
+#[forbid(unsafe_code)]
 mod narrow;
+#[forbid(unsafe_code)]
 mod open;
+#[forbid(unsafe_code)]
 mod pace;
+#[forbid(unsafe_code)]
 mod plan;
+#[forbid(unsafe_code)]
 mod profile;
+#[forbid(unsafe_code)]
 mod read;
+#[forbid(unsafe_code)]
 mod rules;
+#[forbid(unsafe_code)]
 mod scope;
+#[forbid(unsafe_code)]
 mod tensor;
 mod trust;
 

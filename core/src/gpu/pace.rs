@@ -71,7 +71,8 @@ pub struct Paced<'a, T> {
 impl Gpu {
     /// Find out how many operations a second matrix products do here, by `now`, which tells seconds, and [say so](Gpu::set_speed): what
     /// budgets of time are reckoned with. It takes some milliseconds of the device's time, on a slow one half a second. On a caller's device,
-    /// which has to be polled meanwhile, it is best done before the first frame.
+    /// which has to be polled meanwhile, it is to be done before the first frame: the end of work is noticed when the device is polled, and
+    /// where that is once a frame, frames would be what is measured.
     ///
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu) when a shader does not compile or the device fails.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use eframe::egui::{self, Align, Color32, ColorImage, Layout, RichText, Ui};
@@ -26,6 +26,8 @@ use wgpu_sft_examples::session::{Session, State, run};
 const QUESTION: &str = "What is the home town of Hodo?";
 /// From one frame to the next, where the display does not say.
 const FRAME: Duration = Duration::from_millis(16);
+/// What the loss is drawn in.
+const CURVE: Color32 = Color32::from_rgb(90, 170, 255);
 
 /// What the command line says.
 struct Options {
@@ -92,6 +94,17 @@ impl App {
             *told.lock().expect("nobody panics with it") = Some(format!("{reason:?}: {message}"));
         });
         let gpu = Gpu::new(device.clone(), queue, &GpuOptions::default())?;
+        // What budgets are reckoned with, before the first frame: later, frames would be what is measured.
+        let begun = Instant::now();
+        let mut measuring = Paced::new(&gpu, gpu.measure_speed(|| begun.elapsed().as_secs_f64()));
+        let speed = loop {
+            if let Poll::Ready(speed) = measuring.advance(Duration::from_secs(1)) {
+                break speed? / 1e9;
+            }
+            device.poll(wgpu::PollType::wait_indefinitely())?;
+        };
+        drop(measuring);
+        println!("products: {speed:.1} GFLOP/s, {} kernels", gpu.family());
         let session = shared.session.clone();
         session.borrow_mut().ask(QUESTION);
         Ok(Self {
@@ -226,13 +239,16 @@ impl App {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| ui.weak(&self.adapter));
         });
         ui.horizontal(|ui| {
-            let (pause, resume) = (ui.button("Pause"), ui.button("Go on"));
-            let cancel = ui.button("Cancel");
-            match session.state {
-                State::Training if pause.clicked() => session.state = State::Paused,
-                State::Paused if resume.clicked() => session.state = State::Training,
-                State::Training | State::Paused if cancel.clicked() => session.state = State::Cancelled,
-                _ => {}
+            let (training, paused) = (session.state == State::Training, session.state == State::Paused);
+            let mut button = |possible, text| ui.add_enabled(possible, egui::Button::new(text)).clicked();
+            for (possible, text, then) in [
+                (training, "Pause", State::Paused),
+                (paused, "Go on", State::Training),
+                (training || paused, "Cancel", State::Cancelled),
+            ] {
+                if button(possible, text) {
+                    session.state = then;
+                }
             }
             let what = match session.state {
                 State::Preparing => "reading the model, compiling kernels".to_owned(),
@@ -254,11 +270,9 @@ impl App {
             let ms = |time: Duration| format!("{:.0} ms", 1e3 * time.as_secs_f64());
             let (median, most) = (ms(latest.quantile(0.5)), ms(latest.quantile(0.95)));
             ui.weak(format!("frames: median {median}, 95 of 100 within {most}"));
-            if session.speed > 0.0 {
-                let (speed, budget) = (session.speed / 1e9, ms(self.options.budget));
-                ui.weak(format!(
-                    "·  {speed:.0} GFLOP/s, of which training gets {budget} a frame"
-                ));
+            if session.state == State::Training {
+                let budget = ms(self.options.budget);
+                ui.weak(format!("·  up to {budget} of each for training"));
             }
         });
         if let Some(why) = &outcome.failure {
@@ -274,16 +288,16 @@ impl App {
                 ui.label(format!("{loss:.3}"));
             }
         });
-        let color = ui.visuals().hyperlink_color;
         Plot::new("loss")
             .include_x(0.0)
             .include_x(self.options.steps as f64)
             .include_y(0.0)
             .include_y(4.0)
             .allow_scroll(false)
+            .show_crosshair(false)
             .x_axis_label("step")
             .show(ui, |plot| {
-                plot.line(Line::new("loss", PlotPoints::from(losses)).color(color).width(2.0));
+                plot.line(Line::new("loss", PlotPoints::from(losses)).color(CURVE).width(2.0));
             });
     }
 
