@@ -206,13 +206,16 @@ fn save(file: &Path, image: &ColorImage) -> Result<()> {
 impl eframe::App for App {
     fn logic(&mut self, context: &egui::Context, _: &mut eframe::Frame) {
         self.count();
-        self.advance();
         if let Err(error) = self.script(context) {
             self.outcome.borrow_mut().failure = Some(format!("{error:#}"));
         }
+        self.advance();
         if self.lost.lock().expect("nobody panics with it").is_some() {
-            // There is nothing to draw with.
-            context.send_viewport_cmd(egui::ViewportCommand::Close);
+            // There is nothing to draw with: egui would panic with the next frame.
+            if let Err(error) = tell(&self.session.borrow(), &self.outcome.borrow()) {
+                eprintln!("Error: {error:#}");
+            }
+            std::process::exit(1);
         }
         context.request_repaint_after(FRAME);
     }
@@ -382,7 +385,11 @@ fn main() -> Result<()> {
     )
     .map_err(|error| anyhow!("{error}"))?;
 
-    let (session, outcome) = (shared.session.borrow(), shared.outcome.borrow());
+    tell(&shared.session.borrow(), &shared.outcome.borrow())
+}
+
+/// What there was, when the window is gone.
+fn tell(session: &Session, outcome: &Outcome) -> Result<()> {
     println!("steps: {}", session.done());
     if let (Some([_, first]), Some([_, last])) = (session.losses.first(), session.losses.last()) {
         println!("loss: {first:.3} at first, {last:.3} at last");
