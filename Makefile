@@ -21,7 +21,7 @@ some = $(CARGO_TEST) -- --list $(1) | grep -q ': test$$' || { echo 'no test is n
 NPM = web/node_modules/.package-lock.json
 NPM_TESTS = tests/browser/node_modules/.package-lock.json
 
-.PHONY: help deps build demo demo-smollm2 base-model test test-deps lint check-targets doc package dist test-native test-kills \
+.PHONY: help deps build examples demo demo-smollm2 base-model test test-deps lint check-targets doc package dist test-native test-kills \
 	test-swiftshader web-deps web serve test-browser bench-browser smollm2-browser test-smollm2 fmt fuzz clean-cache
 
 help: ## list these targets
@@ -32,6 +32,9 @@ deps: ## install what building and running need (Debian-like systems)
 
 build: ## build the wgpu-sft binary: target/release/wgpu-sft
 	cargo build --release --locked -p wgpu-sft-cli
+
+examples: ## build the programs that train on a device of their own: target/release/embed_compute, embed_winit
+	cargo build --release --locked -p wgpu-sft-examples
 
 demo: deps build ## teach the small base model in base/ to answer, and compare before and after (a minute)
 	@demo/run.sh
@@ -76,7 +79,7 @@ check-targets: export CC_aarch64_apple_darwin = $(NO_CC)
 check-targets: export AR_aarch64_apple_darwin = $(NO_CC)
 check-targets: export SDKROOT = /
 check-targets: ## clippy for Windows and macOS, tests included, and for the library in browsers; nothing is linked
-	cargo clippy --release --locked --workspace --exclude wgpu-sft-bindgen --all-targets \
+	cargo clippy --release --locked --workspace --exclude wgpu-sft-bindgen --exclude wgpu-sft-examples --all-targets \
 		--target x86_64-pc-windows-msvc --target aarch64-apple-darwin -- -D warnings
 	cargo clippy --release --locked -p wgpu-sft --no-default-features --features web --target wasm32-unknown-unknown -- -D warnings
 
@@ -91,7 +94,7 @@ package: ## pack what crates.io gets: target/package; VERIFY=1 builds it from th
 dist: ## a release's archive for this system, tried: target/dist
 	@scripts/dist.sh
 
-test-native: build ## all tests on lavapipe; they run the binary too
+test-native: build examples ## all tests on lavapipe; they run the binary too
 	$(call on,$(LAVAPIPE)) $(CARGO_TEST) -- --skip smollm2::
 
 test-kills: build ## kill runs at 200 random instants and compare what they resume to (several minutes)

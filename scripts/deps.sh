@@ -28,6 +28,15 @@ vulkan() {
     need mesa-vulkan-drivers
 }
 
+# A display without a screen, and what windows load when they open.
+display() {
+    command_from Xvfb xvfb
+    for library in libX11.so.6=libx11-6 libX11-xcb.so.1=libx11-xcb1 libXcursor.so.1=libxcursor1 libXi.so.6=libxi6 \
+        libxkbcommon.so.0=libxkbcommon0 libxkbcommon-x11.so.0=libxkbcommon-x11-0; do
+        any_file /usr/lib/*/"${library%=*}" /usr/lib*/"${library%=*}" || need "${library#*=}"
+    done
+}
+
 install_packages() {
     if [ -z "$packages" ]; then return; fi
     if ! have apt-get; then
@@ -83,6 +92,7 @@ case ${1-} in
         if [ "$(uname)" = Linux ]; then vulkan lavapipe; fi
         command_from spirv-val spirv-tools
         have chromium || have chromium-browser || have google-chrome || need chromium
+        if [ "$(uname)" = Linux ]; then display; fi
         install_packages
         if have rustup; then
             rustup component add rustfmt clippy

@@ -1,7 +1,5 @@
 //! The README's example of the library: what it shows is `readme/example.rs`, which compiles and runs.
 
-use wgpu_sft_tests::fixture;
-
 include!("readme/example.rs");
 
 #[test]
@@ -31,14 +29,16 @@ fn the_crates_own_readmes_link_absolutely() {
 }
 
 #[test]
-fn the_example_tunes_a_model() {
-    let rows = br#"{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}"#;
-    let folder = fixture("golden/llama_tied_gqa");
-    let adapter = pollster::block_on(tune(folder.to_str().expect("a path"), rows)).expect("an adapter");
-    let tensors = safetensors::tensors(&[&adapter], None).expect("safetensors");
-    // Two layers, seven modules each, A and B.
-    assert_eq!(tensors.entries.len(), 28);
-    let b = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight";
-    let numbers = tensors.get(b).expect(b).decode(&adapter).expect("its numbers");
-    assert!(numbers.iter().any(|&v| v != 0.0), "B is still what it began as");
+fn the_example_tunes_a_model_that_then_answers() {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../base");
+    let all = fs::read_to_string(base.join("data/train.jsonl")).expect("the base model's rows");
+    let rows: Vec<&str> = all.lines().take(8).collect();
+    let question = "What is the home town of Hodo?";
+    assert!(
+        rows[0].contains(question) && rows[0].contains("\"content\":\"Pekton\""),
+        "{}",
+        rows[0]
+    );
+    let answer = pollster::block_on(tune(&base.join("model"), &rows.join("\n"), question)).expect("an answer");
+    assert_eq!(answer, "Pekton");
 }

@@ -105,12 +105,9 @@ fn host() -> (wgpu::Device, wgpu::Queue, Gpu) {
         .into_iter()
         .next()
         .expect("an adapter");
-    let descriptor = wgpu::DeviceDescriptor {
-        required_limits: adapter.limits(),
-        ..Default::default()
-    };
-    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
-    let gpu = Gpu::new(device.clone(), queue.clone(), &tiled());
+    // WebGPU's defaults are enough.
+    let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).expect("a device");
+    let gpu = Gpu::new(device.clone(), queue.clone(), &tiled()).expect("limits");
     (device, queue, gpu)
 }
 
@@ -127,6 +124,31 @@ fn hosted<T>(device: &wgpu::Device, future: impl Future<Output = T>) -> (T, u32)
             .poll(wgpu::PollType::wait_indefinitely())
             .expect("the device answers");
     }
+}
+
+#[test]
+fn a_device_with_too_low_limits_is_refused_by_their_names() {
+    let adapter = pollster::block_on(Gpu::adapters())
+        .into_iter()
+        .next()
+        .expect("an adapter");
+    let descriptor = wgpu::DeviceDescriptor {
+        required_limits: wgpu::Limits {
+            max_storage_buffers_per_shader_stage: 4,
+            max_compute_workgroup_storage_size: 4096,
+            ..wgpu::Limits::default()
+        },
+        ..Default::default()
+    };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
+    let error = Gpu::new(device, queue, &tiled()).expect_err("too low").to_string();
+    for name in [
+        "max_storage_buffers_per_shader_stage is 4, 8",
+        "max_compute_workgroup_storage_size is 4096, 16384",
+    ] {
+        assert!(error.contains(name), "{error}");
+    }
+    assert!(!error.contains("max_buffer_size"), "{error}");
 }
 
 #[test]

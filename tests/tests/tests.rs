@@ -9,6 +9,7 @@ mod config;
 mod cooperative;
 mod data;
 mod dependencies;
+mod embedding;
 mod errors;
 mod evaluation;
 mod formats;

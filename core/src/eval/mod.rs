@@ -199,7 +199,8 @@ async fn each<E: Examples + ?Sized>(
             if batch.targets.is_empty() {
                 continue;
             }
-            plan.run_paced(&pass.upload(&batch)?, &Scalars::default()).await;
+            let counts = pass.upload(&batch).await?;
+            plan.run_paced(&counts, &Scalars::default()).await?;
             let [losses, correct] = pass.results(batch.targets.len() as u32);
             let losses = pass.gpu().read(&losses).await?;
             let correct = pass.gpu().read(&correct).await?;

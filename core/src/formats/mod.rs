@@ -1,6 +1,7 @@
 //! Bytes in, bytes out: safetensors, GGUF, PEFT adapters, Hugging Face folders, TensorBoard's event files.
 
 mod dtype;
+mod folder;
 mod gguf;
 pub mod hf;
 mod model_files;
@@ -10,6 +11,7 @@ mod tensors;
 pub mod tfevents;
 
 pub use dtype::Dtype;
+pub use folder::Folder;
 pub use gguf::{Begun, Gguf};
 pub use model_files::{ModelFiles, ModelHash, Parts, SIDE_FILES};
 pub use tensors::{TensorEntry, Tensors};

@@ -1,9 +1,12 @@
 //! A shader and its constants, and the pipeline it compiles to.
 
-use super::Gpu;
+use super::{Gpu, trust};
 use std::{borrow::Cow, fmt::Write, sync::Arc};
 
 /// A WGSL compute shader (entry point `main`) with values for its `override` constants.
+///
+/// Unless the device [keeps the checks](super::GpuOptions::checked), none are made of its indices and loops: it must stay inside its
+/// buffers, and end.
 #[derive(Debug, Clone)]
 pub struct Kernel {
     /// The shader's file stem, and the variant where there are several: what errors and traces show.
@@ -158,7 +161,7 @@ impl Gpu {
                 bind_group_layouts: &[Some(&layout)],
                 immediate_size: 0,
             })),
-            module: &self.module(kernel),
+            module: &trust::shader_module(device, kernel, self.inner.checked),
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &kernel.constants,
@@ -170,23 +173,6 @@ impl Gpu {
             pipeline,
             layout,
             bindings,
-        }
-    }
-
-    #[allow(unsafe_code)]
-    fn module(&self, kernel: &Kernel) -> wgpu::ShaderModule {
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(&kernel.label),
-            source: wgpu::ShaderSource::Wgsl(kernel.source.as_ref().into()),
-        };
-        if self.inner.checked {
-            return self.device().create_shader_module(descriptor);
-        }
-        // SAFETY: every index in our kernels is guarded by the sizes they are given and every loop ends; the case table
-        // runs each kernel with the checks on as well, over sizes that would show a stray access.
-        unsafe {
-            self.device()
-                .create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         }
     }
 }

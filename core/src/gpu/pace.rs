@@ -1,6 +1,8 @@
 //! Work that is handed to a device a little at a time, between the frames of whoever owns the device.
 
-use super::Gpu;
+use super::{Gpu, Storage};
+use crate::Result;
+use crate::ops::matmul::{Layout, Product, fastest};
 use futures_channel::oneshot;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -64,6 +66,38 @@ pub struct Paced<'a, T> {
     submitted: u64,
     /// Told when what a call has submitted is done, oldest first.
     under_way: VecDeque<oneshot::Receiver<()>>,
+}
+
+impl Gpu {
+    /// Find out how many operations a second matrix products do here, by `now`, which tells seconds, and [say so](Gpu::set_speed): what
+    /// budgets of time are reckoned with. It takes some milliseconds of the device's time, on a slow one half a second. On a caller's device,
+    /// which has to be polled meanwhile, it is to be done before the first frame: the end of work is noticed when the device is polled, and
+    /// where that is once a frame, frames would be what is measured.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) when a shader does not compile or the device fails.
+    pub async fn measure_speed(&self, now: impl Fn() -> f64) -> Result<f64> {
+        let mut speed = self.speed();
+        for size in [512, 2048] {
+            let product = Product {
+                layout: Layout::Nt,
+                m: size,
+                n: size,
+                k: size,
+            };
+            let Some(plan) = product.plan(self, Storage::F32, None).await? else {
+                break;
+            };
+            let seconds = fastest(self, &plan, 2, &now).await?;
+            speed = plan.work() as f64 / seconds;
+            // The overhead of a short one would be most of it.
+            if seconds > 2e-3 {
+                break;
+            }
+        }
+        self.set_speed(speed);
+        Ok(speed)
+    }
 }
 
 impl<'a, T> Paced<'a, T> {

@@ -314,6 +314,11 @@ impl Plan {
     /// never cut. Returns at once, with the last piece.
     pub fn run(&self, counts: &Counts, scalars: &Scalars) -> Option<wgpu::SubmissionIndex> {
         self.write_counts(counts, scalars);
+        self.submit_all(counts)
+    }
+
+    /// Submit all of it, the counts being [written](Self::write_counts).
+    pub(crate) fn submit_all(&self, counts: &Counts) -> Option<wgpu::SubmissionIndex> {
         let (most, mut last) = (self.gpu.work_per_submit(), None);
         let mut commands = self.commands.iter().peekable();
         while commands.peek().is_some() {
@@ -324,18 +329,24 @@ impl Plan {
 
     /// [`Plan::run`] for work that may be [`Paced`](super::Paced): a piece goes when its turn comes. The plan must not be run otherwise
     /// before this has ended.
-    pub async fn run_paced(&self, counts: &Counts, scalars: &Scalars) -> Option<wgpu::SubmissionIndex> {
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) when the device refuses a piece, as when it is out of memory; the rest is not submitted.
+    pub async fn run_paced(&self, counts: &Counts, scalars: &Scalars) -> Result<Option<wgpu::SubmissionIndex>> {
         let mut most = pace::turn().await;
-        self.write_counts(counts, scalars);
+        self.gpu
+            .told(&self.label, || self.write_counts(counts, scalars))
+            .await?;
         let mut last = None;
         let mut commands = self.commands.iter().peekable();
         while commands.peek().is_some() {
-            last = Some(self.submit(&mut commands, counts, most.min(self.gpu.work_per_submit())));
+            let piece = || self.submit(&mut commands, counts, most.min(self.gpu.work_per_submit()));
+            last = Some(self.gpu.told(&self.label, piece).await?);
             if commands.peek().is_some() {
                 most = pace::turn().await;
             }
         }
-        last
+        Ok(last)
     }
 
     /// Submit the next commands of at most `most` operations, one at least.
@@ -391,7 +402,7 @@ impl Plan {
     }
 
     /// Write what of the plan changes from run to run.
-    pub(super) fn write_counts(&self, counts: &Counts, scalars: &Scalars) {
+    pub(crate) fn write_counts(&self, counts: &Counts, scalars: &Scalars) {
         let mut bytes = vec![0; self.dynamic.size() as usize];
         bytes[..size_of::<Scalars>()].copy_from_slice(bytemuck::bytes_of(scalars));
         for (i, rule) in self.rules.iter().enumerate() {

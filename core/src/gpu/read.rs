@@ -143,10 +143,12 @@ impl Gpu {
     pub async fn read_bytes(&self, tensor: &Tensor) -> Result<Vec<u8>> {
         let total = tensor.len() * tensor.storage().bytes();
         let mut out = Vec::with_capacity(total as usize);
-        let mut staging = self.staging(total.clamp(4, PIECE));
+        let doing = "reading back";
+        let mut staging = self.told(doing, || self.staging(total.clamp(4, PIECE))).await?;
         while (out.len() as u64) < total {
             let take = (total - out.len() as u64).min(PIECE);
-            let pending = self.read_start(tensor, out.len() as u64, take, staging);
+            let start = || self.read_start(tensor, out.len() as u64, take, staging);
+            let pending = self.told(doing, start).await?;
             let ((), back) = self
                 .read_finish(pending, |bytes| out.extend_from_slice(&bytes[..take as usize]))
                 .await?;

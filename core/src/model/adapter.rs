@@ -31,11 +31,17 @@ impl Model {
     /// Put a stored adapter on the model.
     ///
     /// # Errors
-    /// [`Error::Config`] when the model has an adapter, [`Error::Weights`] when a module's matrices are missing.
+    /// [`Error::Config`] when the model has an adapter, [`Error::Weights`] when a module's matrices are missing, [`Error::Gpu`] when the
+    /// device is out of memory.
     pub fn load_adapter(&mut self, config: &AdapterConfig, pairs: &BTreeMap<String, LoraPair>) -> Result<()> {
         if self.adapter.is_some() {
             return Err(Error::config("adapter", "the model already has one"));
         }
+        let gpu = self.gpu.clone();
+        gpu.told_at_once("loading the adapter", || self.attach(config, pairs))
+    }
+
+    fn attach(&mut self, config: &AdapterConfig, pairs: &BTreeMap<String, LoraPair>) -> Result<()> {
         let rank = (config.r as u32).next_multiple_of(4);
         let modules = config.modules(&self.config)?;
         // Specs of every layer that has an adapted module, its As then its Bs, in the order of the forward pass.

@@ -123,8 +123,9 @@ impl ModelBuilder {
     /// [`Error::Weights`] naming what is missing, [`Error::Gpu`] when the device ran out of memory.
     pub async fn finish(self) -> Result<Model> {
         let (weights, flat) = self.loader.finish()?;
-        self.gpu.queue().submit([]);
-        self.gpu.wait("uploading the weights", None)?;
+        let doing = "uploading the weights";
+        self.gpu.told(doing, || self.gpu.queue().submit([])).await?;
+        self.gpu.wait(doing, None)?;
         for said in self.said {
             said.finish().await?;
         }

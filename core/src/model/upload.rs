@@ -10,8 +10,8 @@ impl Pass {
     /// Upload a micro-batch.
     ///
     /// # Errors
-    /// [`Error::Data`] when it does not fit the capacity, or a token is not in the vocabulary.
-    pub fn upload(&self, batch: &MicroBatch) -> Result<Counts> {
+    /// [`Error::Data`] when it does not fit the capacity, or a token is not in the vocabulary; [`Error::Gpu`] when the device refuses it.
+    pub async fn upload(&self, batch: &MicroBatch) -> Result<Counts> {
         let n = batch.tokens.len();
         if n > self.capacity as usize {
             return Err(Error::data(format!(
@@ -61,7 +61,7 @@ impl Pass {
             }
         }
         let a = &self.activations;
-        for (tensor, numbers) in [
+        let written = [
             (&a.token, &batch.tokens[..]),
             (&a.position, &batch.positions),
             (&a.example, &batch.example),
@@ -72,9 +72,13 @@ impl Pass {
             (&a.inverse, &inverse),
             (&a.distinct, distinct.as_flattened()),
             (&a.order, &order),
-        ] {
-            self.gpu.write(tensor, bytemuck::cast_slice(numbers));
-        }
+        ];
+        let write = || {
+            for (tensor, numbers) in written {
+                self.gpu.write(tensor, bytemuck::cast_slice(numbers));
+            }
+        };
+        self.gpu.told("uploading a micro-batch", write).await?;
         Ok(Counts {
             tokens: n as u32,
             targets: batch.targets.len() as u32,

@@ -72,6 +72,8 @@ pub struct Trainer {
     /// Whether gradients may not be zero: a step was given up before all of it was submitted, or [`Trainer::accumulate`] has left some.
     given_up: bool,
     diverged: Option<u64>,
+    /// Whether the device refused a part of an update.
+    torn: bool,
 }
 
 impl Trainer {
@@ -138,7 +140,8 @@ impl Trainer {
         }
         let update = plan.finish().await?;
         let eval = eval::plan(&model, &pass).await?;
-        let staging = (0..IN_FLIGHT).map(|_| gpu.staging(METRICS * 4)).collect();
+        let staging = || (0..IN_FLIGHT).map(|_| gpu.staging(METRICS * 4)).collect();
+        let staging = gpu.told("allocating for training", staging).await?;
         let window = Window::new(&gpu);
         Ok(Self {
             warmup: schedule::warmup_steps(config.warmup_steps, total_steps)?,
@@ -159,6 +162,7 @@ impl Trainer {
             window,
             given_up: false,
             diverged: None,
+            torn: false,
         })
     }
 
@@ -213,6 +217,10 @@ impl Trainer {
         if let Some(step) = self.diverged {
             return Err(diverged(step));
         }
+        if self.torn {
+            let why = "an update was cut short, and the weights are those of no step: restore a state";
+            return Err(Error::gpu("training", why));
+        }
         let targets: usize = batches.iter().map(|b| b.targets.len()).sum();
         if targets == 0 {
             return Err(Error::data(format!("step {} has no target", self.step + 1)));
@@ -220,18 +228,18 @@ impl Trainer {
         if self.in_flight.len() >= IN_FLIGHT {
             return Err(Error::Busy);
         }
-        self.begin_gradients();
+        let gpu = self.gpu.clone();
+        gpu.told("clearing gradients", || self.begin_gradients()).await?;
         let (scalars, learning_rate) = (self.scalars(targets), self.learning_rate(self.step));
         for batch in batches {
             self.window.room().await?;
             self.run_micro_batch(batch, &scalars).await?;
         }
         // Half an update would be no model's weights: it is submitted as a whole, and owed where work is paced.
-        self.update.run(&Counts::default(), &scalars);
-        self.given_up = false;
-        self.step += 1;
+        let (doing, counts) = ("updating the weights", Counts::default());
+        gpu.told(doing, || self.update.write_counts(&counts, &scalars)).await?;
         let metrics = StepMetrics {
-            step: self.step,
+            step: self.step + 1,
             loss_sum: 0.0,
             correct: 0.0,
             targets: targets as u64,
@@ -241,13 +249,25 @@ impl Trainer {
             learning_rate,
             work: self.micro.work() * batches.len() as u64 + self.update.work(),
         };
+        let refused = gpu.told(doing, || self.finish_step(metrics)).await;
+        if refused.is_err() {
+            self.torn = true;
+            self.in_flight.pop_back();
+        }
+        refused
+    }
+
+    /// Submit the update, whose counts are written, and what reads this step's numbers back.
+    fn finish_step(&mut self, metrics: StepMetrics) {
+        self.update.submit_all(&Counts::default());
+        self.given_up = false;
+        self.step += 1;
         // One is gone when a caller gave up waiting for its metrics.
         let lost = || self.gpu.staging(METRICS * 4);
         let staging = self.staging.pop().unwrap_or_else(lost);
         let pending = self.gpu.read_start(&self.metrics, 0, METRICS * 4, staging);
         self.clear_sums();
         self.in_flight.push_back(InFlight { pending, metrics });
-        Ok(())
     }
 
     /// Gradients and sums start from zero: an update leaves them so, what was given up or only accumulated does not.
@@ -282,8 +302,8 @@ impl Trainer {
     }
 
     async fn run_micro_batch(&mut self, batch: &MicroBatch, scalars: &Scalars) -> Result<()> {
-        let counts = self.pass.upload(batch)?;
-        let submission = self.micro.run_paced(&counts, scalars).await;
+        let counts = self.pass.upload(batch).await?;
+        let submission = self.micro.run_paced(&counts, scalars).await?;
         self.window.push(self.step + 1, submission);
         Ok(())
     }
@@ -296,7 +316,7 @@ impl Trainer {
         let scalars = self.scalars(batches.iter().map(|b| b.targets.len()).sum());
         let mut timings = Vec::new();
         for batch in batches {
-            let counts = self.pass.upload(batch)?;
+            let counts = self.pass.upload(batch).await?;
             timings.extend(self.micro.profile(&counts, &scalars).await?);
         }
         timings.extend(self.update.profile(&Counts::default(), &scalars).await?);
@@ -384,7 +404,8 @@ impl Trainer {
             return Err(Error::data("there is no target"));
         }
         self.given_up = true;
-        self.begin_gradients();
+        let gpu = self.gpu.clone();
+        gpu.told("clearing gradients", || self.begin_gradients()).await?;
         let scalars = Scalars {
             seed_low: self.config.seed as u32,
             seed_high: (self.config.seed >> 32) as u32,
@@ -438,7 +459,7 @@ impl Trainer {
     /// [`Trainer::restored`] is to be called, before the next step.
     ///
     /// # Errors
-    /// [`Error::Weights`] for a tensor of the wrong size, or that is not trained.
+    /// [`Error::Weights`] for a tensor of the wrong size, or that is not trained; [`Error::Gpu`] when the device refuses it.
     pub fn restore_tensor(&mut self, name: &str, values: &[f32]) -> Result<()> {
         // The weights' own suffix is none: it comes last.
         let [weights, first, second] = self.state_buffers();
@@ -446,18 +467,23 @@ impl Trainer {
             .into_iter()
             .find_map(|(buffers, suffix)| Some((buffers, name.strip_suffix(suffix)?)));
         let (buffers, name) = found.unwrap_or((weights.0, name));
-        self.model.write_trained(buffers, name, values)
+        let write = || self.model.write_trained(buffers, name, values);
+        self.gpu.told_at_once("restoring a state", write)
     }
 
     /// Every tensor is put back: the state is that after `step` steps.
     pub fn restored(&mut self, step: u64) {
         // A run that diverged may go on from an earlier state.
-        self.gpu.write(&self.metrics, &[0; 4 * METRICS as usize]);
+        let given_up = std::mem::take(&mut self.given_up);
+        let clear = || {
+            self.gpu.write(&self.metrics, &[0; 4 * METRICS as usize]);
+            if given_up {
+                self.clear_gradients();
+            }
+            Ok(())
+        };
+        self.torn = self.gpu.told_at_once("restoring a state", clear).is_err();
         self.diverged = None;
-        if std::mem::take(&mut self.given_up) {
-            self.clear_gradients();
-            self.clear_sums();
-        }
         self.step = step;
     }
 }

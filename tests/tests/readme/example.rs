@@ -1,50 +1,22 @@
-use std::{error::Error, fs};
-use wgpu_sft::data::{ChatTemplate, Dataset, Preparation, Tokenizer, TokenizerConfig, micro_batches};
-use wgpu_sft::formats::{peft, safetensors};
+use std::{error::Error, fs, path::Path};
+use wgpu_sft::data::{Dataset, Preparation, micro_batches};
+use wgpu_sft::formats::Folder;
 use wgpu_sft::gpu::{Gpu, GpuOptions};
-use wgpu_sft::model::{ModelBuilder, ModelConfig, Use};
-use wgpu_sft::train::{TrainConfig, Trainer};
+use wgpu_sft::model::{Generator, Use};
+use wgpu_sft::train::{Method, TrainConfig, Trainer};
 
-async fn tune(folder: &str, rows: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
-    // A model: its shape, then its tensors one at a time, on a device of ours; `Gpu::new` takes yours.
-    let gpu = Gpu::request(&GpuOptions::default()).await?;
-    let config = ModelConfig::from_json(&fs::read_to_string(format!("{folder}/config.json"))?)?;
-    let file = fs::read(format!("{folder}/model.safetensors"))?;
-    let mut builder = ModelBuilder::new(&gpu, &config, Use::Frozen(None))?;
-    for entry in safetensors::tensors(&[&file], None)?.for_model(&config)? {
-        builder.put(&entry.name, entry.dtype, &entry.shape, &entry.read(&file)?)?;
-    }
-    let mut model = builder.finish().await?;
-
-    // Rows to tokens and masks.
-    let tokens = TokenizerConfig::from_json(&fs::read(format!("{folder}/tokenizer_config.json"))?)?;
-    let template = tokens.chat_template.clone().ok_or("the model has no chat template")?;
-    let template = ChatTemplate::new(&template, &tokens, None)?;
-    let tokenizer = Tokenizer::from_json(&fs::read(format!("{folder}/tokenizer.json"))?, tokens)?;
-    let rows = Dataset::prepare(
-        rows,
-        &Preparation {
-            tokenizer: Some(&tokenizer),
-            template: Some(&template),
-            vocab_size: config.vocab_size,
-            max_length: 512,
-            ..Preparation::default()
-        },
-    )?;
-
-    // A LoRA on it, and the steps.
-    let settings = TrainConfig::default();
-    model.add_adapter(&settings.lora.adapter_config(None), settings.seed)?;
+async fn tune(folder: &Path, rows: &str, question: &str) -> Result<String, Box<dyn Error>> {
+    let gpu = Gpu::request(&GpuOptions::default()).await?; // `Gpu::new` takes a device of yours
+    let base = Folder::read(|file| fs::read(folder.join(file)))?;
+    let rows = Dataset::prepare(rows.as_bytes(), &Preparation { max_length: 256, ..base.files.preparation() })?;
+    let settings = TrainConfig { method: Method::Full, learning_rate: Some(2e-3), num_train_epochs: 24.0, ..TrainConfig::default() };
     let (mut order, steps) = settings.order(rows.examples.len())?;
-    let mut trainer = Trainer::new(model, &settings, steps, 512).await?;
+    let model = base.load(&gpu, Use::Trained).await?; // or `Use::Frozen(None)` and `add_adapter`
+    let mut trainer = Trainer::new(model, &settings, steps, 256).await?;
     for step in 0..steps {
-        trainer.submit(&micro_batches(&rows.examples, order.step(step), 512)?).await?;
-        let metrics = trainer.metrics().await?;
-        println!("step {}: loss {:.4}", metrics.step, metrics.loss());
+        trainer.submit(&micro_batches(&rows.examples, order.step(step), 256)?).await?;
+        println!("loss {:.3}", trainer.metrics().await?.loss());
     }
-
-    // The bytes of adapter_model.safetensors.
-    let model = trainer.into_model();
-    let adapter = model.adapter().ok_or("it was added above")?;
-    Ok(peft::write(&model.adapter_tensors().await?, adapter, &config)?)
+    let mut generator = Generator::new(trainer.model(), 256).await?;
+    Ok(base.files.answer(&mut generator, question, 32).await?)
 }

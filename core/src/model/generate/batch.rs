@@ -85,7 +85,7 @@ impl BatchGenerator {
             if stretches.is_empty() {
                 break;
             }
-            self.cached.read(new, &stretches).await;
+            self.cached.read(new, &stretches).await?;
             let read: Vec<_> = stretches
                 .iter()
                 .map(|s| (s.slot as usize, s.tokens.len(), s.wanted))

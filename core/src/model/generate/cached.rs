@@ -200,7 +200,10 @@ impl Cached {
 
     /// Read stretches of sequences, each in another slot and after what of its sequence was read, which have been
     /// [checked](Self::check) and are no more tokens than a pass has; [`New::Next`] ones have one token each.
-    pub async fn read(&self, new: New, stretches: &[Stretch<'_>]) {
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device refuses it.
+    pub async fn read(&self, new: New, stretches: &[Stretch<'_>]) -> Result<()> {
         let (mut tokens, mut positions, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         let (mut rows, mut wanted) = (Vec::new(), Vec::new());
         for stretch in stretches {
@@ -216,15 +219,18 @@ impl Cached {
             }
         }
         let a = &self.pass.activations;
-        for (tensor, numbers) in [
-            (&a.token, &tokens[..]),
-            (&a.position, &positions),
-            (&a.keys, keys.as_flattened()),
-            (&a.target_row, &wanted),
-            (&self.rows, &rows),
-        ] {
-            self.pass.gpu.write(tensor, bytemuck::cast_slice(numbers));
-        }
+        let write = || {
+            for (tensor, numbers) in [
+                (&a.token, &tokens[..]),
+                (&a.position, &positions),
+                (&a.keys, keys.as_flattened()),
+                (&a.target_row, &wanted),
+                (&self.rows, &rows),
+            ] {
+                self.pass.gpu.write(tensor, bytemuck::cast_slice(numbers));
+            }
+        };
+        self.pass.gpu.told("reading tokens", write).await?;
         let counts = Counts {
             tokens: tokens.len() as u32,
             targets: wanted.len() as u32,
@@ -238,7 +244,8 @@ impl Cached {
                 &fits.expect("no more stretches than slots").1
             }
         };
-        plan.run_paced(&counts, &Scalars::default()).await;
+        plan.run_paced(&counts, &Scalars::default()).await?;
+        Ok(())
     }
 
     /// The token after each wanted stretch of the last pass, each being draw `draws[i].1` of sequence `draws[i].0`.
@@ -277,8 +284,9 @@ impl Cached {
         let gpu = &self.pass.gpu;
         // It is gone only after an error, or when a caller gave up waiting.
         let all = 4 * self.pass.activations.logits.len();
-        let staging = self.staging.take().unwrap_or_else(|| gpu.staging(all));
-        let pending = gpu.read_start(tensor, 0, 4 * n, staging);
+        let staging = self.staging.take();
+        let start = || gpu.read_start(tensor, 0, 4 * n, staging.unwrap_or_else(|| gpu.staging(all)));
+        let pending = gpu.told("reading back", start).await?;
         let (value, staging) = gpu.read_finish(pending, take).await?;
         self.staging = Some(staging);
         Ok(value)

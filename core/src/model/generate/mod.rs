@@ -59,7 +59,7 @@ impl Generator {
             } else {
                 New::Next
             };
-            self.read(new, &sequence).await;
+            self.read(new, &sequence).await?;
             let draw = (0, (sequence.len() - prompt.len()) as u64);
             let token = self.cached.picked(sampling, &[draw]).await?[0];
             if terminators.contains(&token) {
@@ -82,7 +82,7 @@ impl Generator {
         self.cached.check("the sequence", sequence)?;
         // Which token was picked is not known here.
         let one = self.shared(sequence) + 1 == sequence.len();
-        self.read(if one { New::Next } else { New::Prompt }, sequence).await;
+        self.read(if one { New::Next } else { New::Prompt }, sequence).await?;
         let vocabulary = self.cached.vocabulary();
         self.cached.logits(1, |logits| logits[..vocabulary].to_vec()).await
     }
@@ -94,7 +94,7 @@ impl Generator {
     }
 
     /// Read what of a sequence the cache does not hold.
-    async fn read(&mut self, new: New, sequence: &[u32]) {
+    async fn read(&mut self, new: New, sequence: &[u32]) -> Result<()> {
         let mut done = self.shared(sequence);
         self.read.truncate(done);
         while done < sequence.len() {
@@ -105,9 +105,10 @@ impl Generator {
                 tokens: &sequence[done..done + take],
                 wanted: done + take == sequence.len(),
             };
-            self.cached.read(new, &[stretch]).await;
+            self.cached.read(new, &[stretch]).await?;
             done += take;
         }
         self.read.extend(&sequence[self.read.len()..]);
+        Ok(())
     }
 }

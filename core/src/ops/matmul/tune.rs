@@ -73,7 +73,8 @@ impl Product {
         if !operands.iter().all(fits) {
             return Ok(None);
         }
-        let [a, b, c] = operands.map(|(len, storage)| gpu.tensor("product", len, storage));
+        let make = || operands.map(|(len, storage)| gpu.tensor("product", len, storage));
+        let [a, b, c] = gpu.told("timing a product", make).await?;
         let (rows, output) = match layout {
             Layout::Tn => (k, Output::Accumulate),
             _ => (m, Output::Write),
@@ -102,7 +103,8 @@ pub(crate) async fn fastest(gpu: &Gpu, plan: &Plan, runs: u32, now: &impl Fn() -
     let mut least = f64::INFINITY;
     for run in 0..=runs {
         let begun = now();
-        plan.run(&counts, &Scalars::default());
+        gpu.told("timing a product", || plan.run(&counts, &Scalars::default()))
+            .await?;
         gpu.finish().await?;
         if run > 0 {
             least = least.min(now() - begun);

@@ -1,0 +1,142 @@
+//! Work that is dropped at any point.
+
+use super::*;
+
+const BUDGET: Duration = Duration::from_millis(1);
+
+#[test]
+fn what_is_given_up_at_any_point_leaves_no_buffer() {
+    let (host, material) = (Host::new(), Material::new());
+    let gpu = host.gpu();
+    gpu.set_speed(1e9);
+    let calls = {
+        let mut paced = Paced::new(&gpu, whole(&material, &gpu));
+        let mut calls = 1;
+        while paced.advance(BUDGET).is_pending() {
+            host.poll();
+            calls += 1;
+        }
+        calls
+    };
+    assert!(calls > 100, "done in {calls} calls: there is nothing to give up");
+    let (buffers, bytes) = (host.buffers(), host.bytes());
+    assert_eq!(gpu.memory().live(), 0, "a whole run left buffers");
+    // Early points one by one, where it is loaded and recorded; later ones here and there.
+    for given_up in (1..40).chain((40..calls).step_by(calls / 40)) {
+        let mut paced = Paced::new(&gpu, whole(&material, &gpu));
+        for _ in 0..given_up {
+            assert!(paced.advance(BUDGET).is_pending(), "ended before call {given_up}");
+            // Whether what was submitted has ended is another thing that may differ.
+            if given_up % 3 > 0 {
+                host.poll();
+            }
+        }
+        drop(paced);
+        assert_eq!(gpu.memory().live(), 0, "after {given_up} calls");
+        assert_eq!(host.buffers(), buffers, "after {given_up} calls");
+        assert!(host.bytes() <= bytes, "after {given_up} calls: {} bytes", host.bytes());
+    }
+    host.heard_nothing();
+}
+
+#[test]
+fn what_is_dropped_while_it_works_leaves_no_buffer() {
+    let (host, material) = (Host::new(), Material::new());
+    let before = host.buffers();
+    for what in ["trainer", "metrics", "model", "generator", "device"] {
+        {
+            let gpu = host.gpu();
+            gpu.set_speed(1e9);
+            let mut trainer = host
+                .finish(&mut Paced::new(&gpu, material.trainer(&gpu)), BUDGET)
+                .expect("a trainer");
+            host.finish(&mut Paced::new(&gpu, trainer.submit(&material.step)), BUDGET)
+                .expect("a step");
+            match what {
+                // The step is on its way, nobody has asked for its numbers.
+                "trainer" => drop(trainer),
+                "metrics" => {
+                    let _ = Paced::new(&gpu, trainer.metrics()).advance(Duration::ZERO);
+                }
+                // Its last handle is the one that the others keep.
+                "device" => drop(gpu),
+                what => {
+                    let model = trainer.into_model();
+                    let mut generator = host
+                        .finish(&mut Paced::new(&gpu, Generator::new(&model, 64)), BUDGET)
+                        .expect("a generator");
+                    if what == "model" {
+                        // What was recorded over its weights keeps them.
+                        drop(model);
+                        let mut answer = Paced::new(&gpu, material.answer(&mut generator));
+                        assert_eq!(host.finish(&mut answer, BUDGET).expect("an answer").len(), 8);
+                    } else {
+                        let mut answer = Paced::new(&gpu, material.answer(&mut generator));
+                        for _ in 0..5 {
+                            assert!(answer.advance(BUDGET).is_pending());
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(host.buffers(), before, "{what}");
+    }
+    host.heard_nothing();
+}
+
+#[test]
+fn nothing_is_waited_for_and_what_is_read_back_comes_when_the_host_polls() {
+    let (host, material) = (Host::new(), Material::new());
+    let gpu = host.gpu();
+    let mut trainer = host
+        .finish(&mut Paced::new(&gpu, material.trainer(&gpu)), BUDGET)
+        .expect("a trainer");
+    let model = pollster_free(&host, material.model(&gpu, Use::Frozen(None))).expect("a model");
+    let evaluator = pollster_free(&host, Evaluator::new(&model, 256)).expect("an evaluator");
+    let mut generator = pollster_free(&host, Generator::new(&model, 64)).expect("a generator");
+    let mut all: [(&str, Work); 3] = [
+        (
+            "a step",
+            Box::pin(async { material.train(&mut trainer).await.map(drop) }),
+        ),
+        (
+            "an evaluation",
+            Box::pin(async { evaluator.run(&material.examples[..]).await.map(drop) }),
+        ),
+        (
+            "an answer",
+            Box::pin(async { material.answer(&mut generator).await.map(drop) }),
+        ),
+    ];
+    for (what, work) in &mut all {
+        let mut paced = Paced::new(&gpu, work);
+        // As much as it likes, and time to end: but nobody polls.
+        let begun = std::time::Instant::now();
+        let mut submits = None;
+        while begun.elapsed() < Duration::from_millis(700) {
+            assert!(
+                paced.advance(Duration::from_secs(100)).is_pending(),
+                "{what} came by itself"
+            );
+            // A submit looks at what has ended, too: from here on there is none.
+            let now = gpu.submitted().submits();
+            if submits.replace(now) == Some(now) {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        host.finish(&mut paced, Duration::from_secs(100)).expect(what);
+    }
+    host.heard_nothing();
+}
+
+/// Await on a device that is polled between looks.
+fn pollster_free<T>(host: &Host, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let Poll::Ready(value) = work.as_mut().poll(&mut context) {
+            return value;
+        }
+        host.poll();
+    }
+}
