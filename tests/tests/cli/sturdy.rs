@@ -305,22 +305,17 @@ fn files_that_are_removed_are_written_again() {
 #[test]
 fn a_best_checkpoint_that_is_removed_ends_the_run() {
     let bench = Bench::new();
-    let best = [
+    // Tokens that no row to learn from has become less likely from the first step on.
+    bench.write("never.jsonl", "{\"input_ids\": [0, 1, 2, 3, 4, 1, 0, 3]}\n");
+    let more = [
         "--max-steps",
         "50",
         "--eval-data",
-        "held_out.jsonl",
+        "never.jsonl",
         "--eval-steps",
         "10",
-    ];
-    let worse = [
-        "--learning-rate",
-        "1",
-        "--lr-scheduler-type",
-        "constant",
         "--load-best-model-at-end",
     ];
-    let more = [&best[..], &worse].concat();
     let held = bench.held(&more);
     fs::remove_dir_all(bench.path("out/checkpoint-10")).unwrap();
     held.ended(&bench).refused(&["out/checkpoint-10"]);
