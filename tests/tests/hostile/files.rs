@@ -205,6 +205,8 @@ fn tokenizers_that_cannot_be() {
         with("bpe", "/pre_tokenizer", grown),
         &["tokenizer.json: ", "times as long"],
     );
+    let strip = json!({"type": "Strip", "content": "a", "start": 0, "stop": 1});
+    refuse(with("bpe", "/decoder", strip), &["tokenizer.json: ", "strips the ends"]);
     let slow = json!({"type": "Replace", "pattern": {"Regex": "(?=(a+)+b)"}, "content": ""});
     refuse(
         with("bpe", "/decoder", slow),
