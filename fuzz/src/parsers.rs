@@ -36,7 +36,7 @@ pub static PARSERS: [Parser; 15] = [
     of("rows", rows, (4 * JSON, 16 << 20)),
     of("safetensors", weights, (JSON, 1 << 20)),
     of("settings", settings, (2 * JSON, 4 << 20)),
-    of("suite", suite, (2 * JSON, 4 << 20)),
+    of("suite", suite, (2 * JSON, 32 << 20)),
     of("template", template, (JSON, 256 << 20)),
     of("tokenizer", tokenizer, (2 * JSON, 16 << 20)),
     of("tokenizer_config", tokenizer_config, (JSON, 16 << 20)),

@@ -16,7 +16,7 @@ use fuzzed::{Outcome, Parser};
 use wgpu_sft_tests::fixture;
 
 /// Far more than any of them takes, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a parser says of bytes, once it has been seen to end; a panic tells which case it was.
 fn run(parser: &str, case: &str, bytes: &[u8]) -> Outcome {

@@ -21,10 +21,16 @@ pub(super) const MOST: &str = "__most_bytes";
 const PRINTED: &str = "printed";
 /// Values that are left to be measured in it.
 const MEASURED: &str = "stored";
+/// Bytes of a value that is no text.
+const VALUE: usize = 16;
 /// Values that are measured in a rendering: each costs time.
 const MOST_VALUES: usize = 1 << 24;
 /// Lists in lists: rows have up to 128, and what walks over them has a stack.
 pub(super) const DEPTH: usize = 160;
+/// Words and signs of a tag: minijinja goes down into some expressions without an end.
+pub(super) const MOST_TOKENS: usize = 500;
+/// Macros in macros; a stack has room for more.
+const MOST_CALLS: usize = 64;
 /// Instructions a rendering may take: far beyond any real template, so that a hostile one ends.
 const FUEL: u64 = 10_000_000;
 /// Bytes of text between tags that all instructions together may print.
@@ -54,6 +60,7 @@ pub(super) fn bytes_of(value: &serde_json::Value) -> usize {
 
 /// Make an environment measure what its templates store, and what its filters make.
 pub(super) fn bound(environment: &mut Environment<'_>) {
+    environment.set_recursion_limit(MOST_CALLS);
     environment.add_filter("__stored", stored);
     environment.add_filter("__operand", operand);
     environment.add_filter("replace", replace);
@@ -146,7 +153,7 @@ fn measure(value: &Value, depth: usize, bytes: &mut Option<usize>, values: &mut 
     if let Some(text) = value.as_str() {
         return take(text.len());
     }
-    take(1)?;
+    take(VALUE)?;
     if depth == DEPTH {
         return Err(Error::new(
             ErrorKind::InvalidOperation,
@@ -279,7 +286,10 @@ const BEFORE_A_VALUE: [&str; 9] = ["if", "elif", "else", "in", "not", "and", "or
 
 /// A tag that begins with `{{` or `{%`, its operators and what `set` stores put through the filters above, and its length; `None` if it
 /// does not end.
-pub(super) fn tag(text: &str) -> Option<(String, usize)> {
+///
+/// # Errors
+/// [`crate::Error::Template`] for a tag of more than [`MOST_TOKENS`] words and signs.
+pub(super) fn tag(text: &str) -> crate::Result<Option<(String, usize)>> {
     let bytes = text.as_bytes();
     let closes = if text.starts_with("{{") { b"}}" } else { b"%}" };
     let mut out = String::with_capacity(text.len().min(256));
@@ -288,7 +298,19 @@ pub(super) fn tag(text: &str) -> Option<(String, usize)> {
     let (mut quote, mut open) = (None, 0usize);
     let mut at = 2;
     let is_set = text.starts_with("{%") && first_word(text) == "set";
+    let (mut tokens, mut in_word) = (0, false);
     while at < bytes.len() {
+        if quote.is_none() && !bytes[at].is_ascii_whitespace() {
+            let word = bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_';
+            tokens += usize::from(!(word && in_word));
+            in_word = word;
+        } else {
+            in_word = false;
+        }
+        if tokens > MOST_TOKENS {
+            let why = format!("a tag has more than {MOST_TOKENS} words and signs");
+            return Err(crate::Error::template(why));
+        }
         match (quote, bytes[at]) {
             (Some(_), b'\\') => at += 1,
             (Some(mark), byte) if byte == mark => quote = None,
@@ -297,23 +319,23 @@ pub(super) fn tag(text: &str) -> Option<(String, usize)> {
             (None, _) if open == 0 && bytes[at..].starts_with(closes) => {
                 let controls = at > 2 && matches!(bytes[at - 1], b'-' | b'+');
                 let end = at - usize::from(controls);
-                out.push_str(text.get(from..end)?);
+                out.push_str(&text[from..end]);
                 if value.is_some_and(|value| value < end) {
                     out.push_str(if member(text, value) { STORED_IN } else { STORED });
                 }
-                out.push_str(text.get(end..at + 2)?);
-                return Some((out, at + 2));
+                out.push_str(&text[end..at + 2]);
+                return Ok(Some((out, at + 2)));
             }
             (None, b'(' | b'[' | b'{') => open += 1,
             (None, b')' | b']' | b'}') => open = open.saturating_sub(1),
             (None, b'=') if is_set && value.is_none() && open == 0 => {
-                out.push_str(text.get(from..=at)?);
+                out.push_str(&text[from..=at]);
                 out.push('(');
                 (from, value) = (at + 1, Some(at + 1));
             }
             (None, b'*') if bytes.get(at + 1) == Some(&b'*') => at += 1,
             (None, b'~' | b'+' | b'*') if is_between(&text[..at], &bytes[at + 1..], closes) => {
-                out.push_str(text.get(from..at)?);
+                out.push_str(&text[from..at]);
                 out.push_str(OPERAND);
                 from = at;
             }
@@ -321,7 +343,7 @@ pub(super) fn tag(text: &str) -> Option<(String, usize)> {
         }
         at += 1;
     }
-    None
+    Ok(None)
 }
 
 /// The word that a tag begins with.

