@@ -147,9 +147,10 @@ fn weights(bytes: &[u8]) -> Outcome {
             bytes: &bytes[..header as usize],
             ..start
         };
-        assert_eq!(
-            safetensors::tensors(&[header], None),
-            whole,
+        let header = safetensors::tensors(&[header], None);
+        // Of two tensors that lie in one place, either may be blamed.
+        assert!(
+            header == whole || header.is_err() && whole.is_err(),
             "the header says something else"
         );
     }

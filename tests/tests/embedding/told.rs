@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use wgpu_sft::wgpu::Device as OurDevice;
 use wgpu_sft_tests::fixture;
 
 const EXAMPLE: &str = include_str!("../readme/example.rs");
@@ -39,7 +40,8 @@ fn the_version_of_wgpu_is_the_one_that_is_told() {
         assert!(text.contains(&told), "{name} does not say {told:?}");
     }
     // And it is the crate that a host has.
-    let _: fn(wgpu::Device) -> wgpu_sft::wgpu::Device = |device| device;
+    let same = std::any::TypeId::of::<wgpu::Device>() == std::any::TypeId::of::<OurDevice>();
+    assert!(same, "two versions of wgpu");
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn what_is_measured_is_not_changed() {
             "{% macro f(a, b=1 + 1) %}{{ a + b }}{% endmacro %}{{ f(1) }}{{ f(1, *[1 + 2]) }}",
             "34",
         ),
-        ("{% if 1 + 1 == 2 and not '' ~ '' %}yes{% endif +%}\n", "yes\n"),
+        ("{% if 1 + 1 == 2 and not '' ~ '' %}yes{% endif +%}\nx", "yes\nx"),
         (
             "{{ undefined_thing ~ 'a' }}{{ [1, 2] | join('+') }}{{ 'a*b' | replace('*', '+') }}",
             "a1+2a+b",
