@@ -1,6 +1,8 @@
 # wgpu-sft. `make` lists the targets.
 
-CARGO_TEST = cargo test --release --locked -p wgpu-sft-tests
+# One choice of packages for all that tests run, so that the library and wgpu are compiled once for them.
+TESTED = -p wgpu-sft-cli -p wgpu-sft-examples -p wgpu-sft-tests
+CARGO_TEST = cargo test --release --locked $(TESTED) --test tests
 # What is published on crates.io, in the order of its dependencies.
 CRATES = wgpu-sft-shaders wgpu-sft wgpu-sft-cli
 MODULE = target/wasm32-unknown-unknown/release/wgpu_sft_web.wasm
@@ -21,7 +23,7 @@ some = $(CARGO_TEST) -- --list $(1) | grep -q ': test$$' || { echo 'no test is n
 NPM = web/node_modules/.package-lock.json
 NPM_TESTS = tests/browser/node_modules/.package-lock.json
 
-.PHONY: help deps build examples demo demo-smollm2 base-model test test-deps lint check-targets doc package dist test-native test-kills \
+.PHONY: help deps build examples tested demo demo-smollm2 base-model test test-deps lint check-targets doc package dist test-native test-kills \
 	test-swiftshader web-deps web serve test-browser bench-browser smollm2-browser test-smollm2 fmt fuzz clean-cache
 
 help: ## list these targets
@@ -35,6 +37,9 @@ build: ## build the wgpu-sft binary: target/release/wgpu-sft
 
 examples: ## build the programs that train on a device of their own: target/release/embed_compute, embed_winit
 	cargo build --release --locked -p wgpu-sft-examples
+
+tested: # what the tests run, as they are built
+	cargo build --release --locked $(TESTED)
 
 demo: deps build ## teach the small base model in base/ to answer, and compare before and after (a minute)
 	@demo/run.sh
@@ -86,7 +91,7 @@ check-targets: ## clippy for Windows and macOS, tests included, and for the libr
 # With the packages that lint and the tests choose, so that what is compiled for these serves here.
 doc: ## documentation without warnings, and its examples: target/doc/wgpu_sft
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
-	RUSTDOCFLAGS="-D warnings" cargo test --release --locked --doc -p wgpu-sft -p wgpu-sft-tests
+	RUSTDOCFLAGS="-D warnings" cargo test --release --locked --doc -p wgpu-sft $(TESTED)
 
 package: ## pack what crates.io gets: target/package; VERIFY=1 builds it from there
 	cargo package --locked --allow-dirty $(if $(VERIFY),,--no-verify --offline) $(addprefix -p ,$(CRATES))
@@ -94,10 +99,10 @@ package: ## pack what crates.io gets: target/package; VERIFY=1 builds it from th
 dist: ## a release's archive for this system, tried: target/dist
 	@scripts/dist.sh
 
-test-native: build examples ## all tests on lavapipe; they run the binary too
+test-native: tested ## all tests on lavapipe; they run the binary too
 	$(call on,$(LAVAPIPE)) $(CARGO_TEST) -- --skip smollm2::
 
-test-kills: build ## kill runs at 200 random instants and compare what they resume to (several minutes)
+test-kills: tested ## kill runs at 200 random instants and compare what they resume to (several minutes)
 	@$(call some,random_instants)
 	$(call on,$(LAVAPIPE)) WGPU_SFT_TEST_KILLS=200 $(CARGO_TEST) -- random_instants --nocapture
 
@@ -113,10 +118,10 @@ web: web-deps ## build the page and the npm package: target/web/page, target/web
 serve: web ## build the page and serve it on this machine: http://127.0.0.1:8080/
 	@node scripts/serve.mjs target/web/page $(PORT)
 
-test-browser: build web $(NPM_TESTS) ## the page and the npm package by clicking, training against native runs, and the kernel cases, in headless Chromium
+test-browser: tested web $(NPM_TESTS) ## the page and the npm package by clicking, training against native runs, and the kernel cases, in headless Chromium
 	$(call on,$(SWIFTSHADER)) node tests/browser/run.mjs
 
-bench-browser: build web $(NPM_TESTS) ## training in headless Chromium: a step against the native one, 1,000 steps, the demo
+bench-browser: tested web $(NPM_TESTS) ## training in headless Chromium: a step against the native one, 1,000 steps, the demo
 	$(call on,$(SWIFTSHADER)) node tests/browser/bench.mjs
 
 smollm2-browser: web $(NPM_TESTS) ## LoRA steps of SmolLM2-135M in headless Chromium (downloads 93 MB once)
