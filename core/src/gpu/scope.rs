@@ -33,7 +33,7 @@ impl Gpu {
         }
         let scope = self.scope(doing);
         let value = work();
-        scope.finish().await?;
+        scope.finish().await.map_err(|error| self.or_lost(doing, error))?;
         Ok(value)
     }
 
@@ -49,9 +49,18 @@ impl Gpu {
         let value = work();
         // Natively the answer is there.
         match pin!(scope.finish()).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Err(error)) => Err(self.or_lost(doing, error)),
             _ => value,
         }
+    }
+
+    /// Nothing is valid on a device that is lost: where our own is, that is the error.
+    fn or_lost(&self, doing: &str, error: Error) -> Error {
+        if self.inner.may_block {
+            // Natively it says so when it is polled.
+            let _ = self.device().poll(wgpu::PollType::Poll);
+        }
+        self.check_failure(doing).err().unwrap_or(error)
     }
 }
 
