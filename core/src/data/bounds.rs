@@ -237,11 +237,11 @@ fn indent(
 fn narrow(text: &str) -> Result<()> {
     let wide = |directive: &str| directive.split(|c: char| !c.is_ascii_digit()).any(|run| run.len() > 4);
     // What follows a directive's sign, up to the next white space.
-    let directives = text
+    let mut directives = text
         .split(['%', '{'])
         .skip(1)
         .filter_map(|rest| rest.split_whitespace().next());
-    match directives.map(wide).any(|wide| wide) {
+    match directives.any(wide) {
         true => Err(too_much("a format's width")),
         false => Ok(()),
     }
