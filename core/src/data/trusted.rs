@@ -1,6 +1,8 @@
 //! What the tokenizers crate takes on trust in a `tokenizer.json`, looked at before the crate reads it: where it is not so, it would panic,
 //! or make of a short text one that no memory holds.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -42,8 +44,8 @@ pub(super) fn check(tokenizer_json: &[u8]) -> Result<()> {
         )));
     }
     for value in objects(&outline.normalizer) {
-        if !value["precompiled_charsmap"].is_null() {
-            return Err(bad("the normalizer Precompiled is not supported"));
+        if let Some(map) = value["precompiled_charsmap"].as_str() {
+            check_charsmap(map).ok_or_else(|| bad("the normalizer's precompiled_charsmap leads out of itself"))?;
         }
     }
     for value in objects(&outline.decoder) {
@@ -96,6 +98,33 @@ fn lengthening(step: &Value) -> f64 {
         }
         _ => 1.0,
     }
+}
+
+/// Whether nothing that SentencePiece's map of characters is asked for lies outside of it; `None` if something does. It has the bytes of
+/// a double array, 32 bits a unit (Yata's darts-clone), then texts that end with zero. A unit that is not a value has a place to
+/// which the next byte of a text is added; that may be any byte.
+fn check_charsmap(base64: &str) -> Option<()> {
+    let bytes = BASE64.decode(base64).ok()?;
+    let (size, rest) = bytes.split_first_chunk::<4>()?;
+    let (units, texts) = rest.split_at_checked(u32::from_le_bytes(*size) as usize / 4 * 4)?;
+    let texts = std::str::from_utf8(texts).ok()?;
+    let longest = texts.split('\0').map(str::len).max()?;
+    let (units, _) = units.as_chunks::<4>();
+    let unit = |at: usize| units.get(at).map(|unit| u32::from_le_bytes(*unit));
+    unit(0)?;
+    for at in 0..units.len() {
+        let node = unit(at)?;
+        // A value is nobody's next unit, but the first one is where every text begins.
+        if node >> 31 == 1 && at > 0 {
+            continue;
+        }
+        let place = at ^ ((node >> 10) << ((node & (1 << 9)) >> 6)) as usize;
+        unit(place | 255)?;
+        if node >> 8 & 1 == 1 && !texts.is_char_boundary((unit(place)? & !(1 << 31)) as usize) {
+            return None;
+        }
+    }
+    (longest as f64 <= LONGER).then_some(())
 }
 
 /// What is put around a text: the text once, and tokens that are listed.

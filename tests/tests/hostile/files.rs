@@ -4,6 +4,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use parquet::basic;
@@ -12,7 +14,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
-use wgpu_sft::data::{Reading, Source};
+use wgpu_sft::data::{Reading, Source, Tokenizer, TokenizerConfig};
 
 use super::fuzzed::{Parser, counting};
 use super::{PATIENCE, refused, run, sound};
@@ -185,14 +187,39 @@ fn tokenizers_that_cannot_be() {
     ] {
         refuse(with("bpe", path, value), &["tokenizer.json: ", words]);
     }
-    refuse(
+    let charsmap = |map: &[u8]| {
+        let map = BASE64.encode(map);
         with(
             "bpe",
             "/normalizer",
-            json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
-        ),
-        &["tokenizer.json: ", "Precompiled is not supported"],
-    );
+            json!({"type": "Precompiled", "precompiled_charsmap": map}),
+        )
+    };
+    refuse(charsmap(&[0; 3]), &["tokenizer.json: ", "leads out of itself"]);
+    // SentencePiece's own, of four rules: "ﬁ" is "fi", a full-width A an A, "Å" in two code points one, and a space of no width nothing.
+    let map = BASE64
+        .decode(include_str!("../../fixtures/hostile/charsmap.base64").trim())
+        .unwrap();
+    let tokenizer = Tokenizer::from_json(charsmap(&map).as_bytes(), TokenizerConfig::default()).unwrap();
+    for [text, plain] in [["ﬁ", "fi"], ["\u{200b}aＡ", "aA"], ["A\u{30a}", "Å"]] {
+        assert_eq!(
+            tokenizer.encode(text, false).unwrap(),
+            tokenizer.encode(plain, false).unwrap(),
+            "{text}"
+        );
+    }
+    for at in 0..map.len() {
+        for byte in [0, 1, 2, 127, 255] {
+            let mut broken = map.clone();
+            broken[at] = byte;
+            let _ = run("tokenizer", "a damaged map of characters", charsmap(&broken).as_bytes());
+        }
+        let _ = run(
+            "tokenizer",
+            "a map of characters cut off",
+            charsmap(&map[..at]).as_bytes(),
+        );
+    }
     let grow = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(20)});
     let grown = json!({"type": "Sequence", "normalizers": [grow, grow, grow, grow, grow, grow]});
     refuse(
