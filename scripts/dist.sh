@@ -22,6 +22,8 @@ here=$PWD
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
+# macOS' tar would pack files' attributes as files.
+export COPYFILE_DISABLE=1
 
 flags=
 exe=

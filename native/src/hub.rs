@@ -24,9 +24,10 @@ pub fn fetch(id: &str, quiet: bool) -> Result<PathBuf> {
         let config = config.with_context(|| format!("{id} is not in the cache, and HF_HUB_OFFLINE is set"))?;
         return folder_of(&config);
     }
-    if cached.get("config.json").is_none() {
-        tell(&format!("{id} is no local file or folder: asking the Hub for it"));
-    }
+    tell(&match cached.get("config.json") {
+        None => format!("{id} is no local file or folder: asking the Hub for it"),
+        Some(_) => format!("{id} was downloaded before: asking the Hub whether it has changed"),
+    });
     let mut builder = ApiBuilder::from_env().with_progress(!quiet);
     if let Ok(token) = std::env::var("HF_TOKEN") {
         builder = builder.with_token(Some(token));

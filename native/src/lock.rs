@@ -12,6 +12,9 @@ use crate::progress::warn;
 /// The file that is locked. It holds the number of the process, where others can read that, and is removed at the end.
 const NAME: &str = "run.lock";
 
+/// How often another process may come between opening the file and locking it.
+const TRIES: u32 = 100;
+
 /// A folder that is kept from other processes.
 pub struct Lock {
     /// None while it is being let go of.
@@ -23,14 +26,14 @@ impl Lock {
     /// Keep other processes out of a folder.
     pub fn take(folder: &Path) -> Result<Self> {
         let path = folder.join(NAME);
-        loop {
+        for _ in 0..TRIES {
             let mut file = open(&path).with_context(|| path.display().to_string())?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     let holder = fs::read_to_string(&path).unwrap_or_default();
                     let holder = match holder.trim().parse::<u32>() {
-                        Ok(number) => format!("another process ({number})"),
+                        Ok(number) => format!("another process ({number}, if it is on this machine)"),
                         Err(_) => "another process".to_owned(),
                     };
                     bail!(
@@ -50,6 +53,7 @@ impl Lock {
                 return Ok(Self { file: Some(file), path });
             }
         }
+        bail!("{}: is another file each time it is opened", path.display());
     }
 
     /// Whether it still keeps others out: the folder, or the file, may have been removed.

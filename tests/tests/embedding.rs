@@ -4,8 +4,11 @@
 mod examples;
 mod given_up;
 mod lost;
+#[cfg(target_os = "linux")] // whose shells limit a process's memory
 mod memory;
 mod told;
+#[cfg(target_os = "linux")] // X has displays without a screen
+mod window;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,7 @@
 //! Each kind of error, provoked from outside, with what it must name.
 
 use crate::config::fixture_text;
+use std::collections::BTreeMap;
 use wgpu_sft::data::{ChatTemplate, Example, IGNORE, MicroBatch, Reading, Row, TokenizerConfig, for_each_row};
 use wgpu_sft::formats::{Dtype, safetensors};
 use wgpu_sft::gpu::{Counts, Family, Gpu, GpuOptions, Grid, Kernel, PlanBuilder, Rows, Scalars};
@@ -269,4 +270,22 @@ fn a_scope_that_an_error_leaves_is_closed() {
     let outer = gpu.scope("outer");
     drop(gpu.scope("inner"));
     pollster::block_on(outer.finish()).unwrap();
+}
+
+#[test]
+fn an_adapter_that_is_refused_leaves_the_model_as_it_was() {
+    let config = TrainConfig::default().lora.adapter_config(None);
+    let refused = || {
+        let mut model = fresh_model();
+        says(
+            model.load_adapter(&config, &BTreeMap::new()),
+            &["has no matrices for it"],
+        );
+        assert!(model.adapter().is_none());
+        model
+    };
+    refused().add_adapter(&config, 1).expect("there is none yet");
+    let full = TrainConfig::default();
+    let trainer = pollster::block_on(Trainer::new(refused(), &full, 1, 8)).expect("a model to train");
+    assert_eq!(trainer.state_names(), self::trainer(1e-3).state_names());
 }

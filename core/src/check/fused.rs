@@ -18,6 +18,9 @@ const PAIR: [Part; 2] = [part(0, 36, 0), part(36, 36, 36)];
 /// One longer than a chain of additions.
 const LONG: [Part; 2] = [part(8, 1100, 0), part(1108, 24, 1100)];
 
+/// What products are multiplied by, before anything is added or done with them.
+const ALPHA: f64 = 0.75;
+
 pub(super) async fn cases<F: FnMut(&CaseResult)>(bench: &mut Bench<'_, F>) -> Result<()> {
     let with_low = [
         ((37, 100, 48), 8, &SOME[..], Storage::F32, Output::BiasAdd),
@@ -91,6 +94,7 @@ async fn outputs<F: FnMut(&CaseResult)>(
     let result = if summand { Storage::F32 } else { kept };
     let (c, hidden) = (bench.nan_as(m * n, result), bench.nan_as(m * n / 2, kept));
     let matmul = Matmul {
+        alpha: ALPHA as f32,
         output,
         bias: summand.then_some(&gbias),
         add: summand.then_some(&gadd),
@@ -125,6 +129,7 @@ async fn outputs<F: FnMut(&CaseResult)>(
                 row[part.first as usize + o] += (0..low_k).map(|t| low[t] * b[t]).sum::<f64>();
             }
         }
+        row.iter_mut().for_each(|v| *v *= ALPHA);
         if summand {
             for o in 0..n {
                 row[o] += bias[o] + add[i * n + o];
@@ -164,6 +169,7 @@ async fn inputs<F: FnMut(&CaseResult)>(
     };
     let c_stride = if gradient { 2 * n } else { n };
     let matmul = Matmul {
+        alpha: ALPHA as f32,
         add: gradient.then_some(&ggate_up),
         low: (low_k > 0).then_some(Low {
             a: Matrix::new(&glow, low_k as u32),
@@ -189,7 +195,7 @@ async fn inputs<F: FnMut(&CaseResult)>(
         .await?;
     let mut want = product(Layout::Nn, &dy, &w, (m, n, k));
     for (v, more) in want.iter_mut().zip(product(Layout::Nn, &low, &a, (m, n, low_k))) {
-        *v += more;
+        *v = ALPHA * (*v + more);
     }
     match output {
         Output::Accumulate => want.iter_mut().zip(start).for_each(|(v, start)| *v += start),

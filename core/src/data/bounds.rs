@@ -27,10 +27,8 @@ const VALUE: usize = 16;
 const MOST_VALUES: usize = 1 << 24;
 /// Lists in lists: rows have up to 128, and what walks over them has a stack.
 pub(super) const DEPTH: usize = 160;
-/// Words and signs of a tag: minijinja goes down into some expressions without an end.
+/// Words and signs of a tag, but for quotes, commas and colons: minijinja goes down into some expressions without an end, not into long lists.
 pub(super) const MOST_TOKENS: usize = 500;
-/// Macros in macros; a stack has room for more.
-const MOST_CALLS: usize = 64;
 /// Instructions a rendering may take: far beyond any real template, so that a hostile one ends.
 const FUEL: u64 = 10_000_000;
 /// Bytes of text between tags that all instructions together may print.
@@ -41,10 +39,9 @@ pub(super) fn most(source: usize, seen: usize) -> usize {
     (1 << 20) + 16 * (source + seen)
 }
 
-/// Instructions for a template, of which each may print its longest text.
-pub(super) fn fuel(source: &str) -> u64 {
-    let longest = source.split(['{', '}']).map(str::len).max().unwrap_or(0) as u64;
-    FUEL.min(PLAIN / longest.max(1))
+/// Instructions for a template, of which each may print its longest text between tags.
+pub(super) fn fuel(longest: usize) -> u64 {
+    FUEL.min(PLAIN / longest.max(1) as u64)
 }
 
 /// Bytes of the texts in a value of JSON, and a few for everything else.
@@ -60,7 +57,6 @@ pub(super) fn bytes_of(value: &serde_json::Value) -> usize {
 
 /// Make an environment measure what its templates store, and what its filters make.
 pub(super) fn bound(environment: &mut Environment<'_>) {
-    environment.set_recursion_limit(MOST_CALLS);
     environment.add_filter("__stored", stored);
     environment.add_filter("__operand", operand);
     environment.add_filter("replace", replace);
@@ -300,7 +296,7 @@ pub(super) fn tag(text: &str) -> crate::Result<Option<(String, usize)>> {
     let is_set = text.starts_with("{%") && first_word(text) == "set";
     let (mut tokens, mut in_word) = (0, false);
     while at < bytes.len() {
-        if quote.is_none() && !bytes[at].is_ascii_whitespace() {
+        if quote.is_none() && !bytes[at].is_ascii_whitespace() && !b"'\",:".contains(&bytes[at]) {
             let word = bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_';
             tokens += usize::from(!(word && in_word));
             in_word = word;
@@ -308,7 +304,7 @@ pub(super) fn tag(text: &str) -> crate::Result<Option<(String, usize)>> {
             in_word = false;
         }
         if tokens > MOST_TOKENS {
-            let why = format!("a tag has more than {MOST_TOKENS} words and signs");
+            let why = format!("a tag has more than {MOST_TOKENS} words and signs, but for texts in quotes");
             return Err(crate::Error::template(why));
         }
         match (quote, bytes[at]) {

@@ -55,7 +55,7 @@ impl ChatTemplate {
         if source.contains(bounds::MOST) {
             return Err(Error::template(format!("{} is a name that is not free", bounds::MOST)));
         }
-        let (rewritten, marks_generation) = rewrite(source)?;
+        let (rewritten, marks_generation, longest) = rewrite(source)?;
         let mut environment = Environment::new();
         environment.set_syntax(
             SyntaxConfig::builder()
@@ -64,7 +64,7 @@ impl ChatTemplate {
                 .build()
                 .map_err(|e| Error::template(e.to_string()))?,
         );
-        environment.set_fuel(Some(bounds::fuel(source)));
+        environment.set_fuel(Some(bounds::fuel(longest)));
         jinja::print_as_python(&mut environment);
         bounds::bound(&mut environment);
         environment.add_filter("tojson", tojson);
@@ -170,14 +170,15 @@ impl ChatTemplate {
 
 /// Turn `{% generation %}` blocks, which only transformers knows, into filter blocks, keeping their white-space control, and let
 /// [`bounds`] measure what tags make.
-fn rewrite(source: &str) -> Result<(String, bool)> {
+fn rewrite(source: &str) -> Result<(String, bool, usize)> {
     let mut out = String::with_capacity(source.len());
-    let mut found = false;
+    let (mut found, mut longest) = (false, 0);
     let mut rest = source;
     let begins = |pair: &[u8]| pair[0] == b'{' && b"%#{".contains(&pair[1]);
     while let Some(at) = rest.as_bytes().windows(2).position(begins) {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
+        longest = longest.max(before.len());
         let comment = tag.starts_with("{#");
         let word = if tag.starts_with("{%") {
             bounds::first_word(tag)
@@ -196,16 +197,20 @@ fn rewrite(source: &str) -> Result<(String, bool)> {
             _ => out.push_str(&text),
         }
         found |= word == "generation";
+        if word == "raw" {
+            longest = longest.max(end);
+        }
         rest = &tag[end..];
     }
     out.push_str(rest);
+    longest = longest.max(rest.len());
     if source.matches("elif").count() > bounds::MOST_TOKENS {
         return Err(Error::template(format!(
             "elif is there more than {} times",
             bounds::MOST_TOKENS
         )));
     }
-    Ok((out, found))
+    Ok((out, found, longest))
 }
 
 /// The filter behind [`rewrite`].

@@ -84,19 +84,19 @@ impl ModelFiles {
         conversation.prompt(template, tokenizer)
     }
 
-    /// The model's likeliest answer to a question, of at most `max_new_tokens` tokens.
+    /// The model's likeliest answer to a question, of at most `max_new_tokens` tokens. What the generator has read before is forgotten: the
+    /// model may have been trained since.
     ///
     /// # Errors
     /// As [`prompt`](Self::prompt), and as [`Generator::generate`].
     pub async fn answer(&self, generator: &mut Generator, question: &str, max_new_tokens: u32) -> Result<String> {
         let (prompt, ends) = (self.prompt(question)?, self.terminators()?);
         let sampling = Sampling::default();
+        generator.reset();
         let ids = generator
             .generate(&prompt, &sampling, max_new_tokens, &ends, |_| true)
             .await?;
-        match &self.tokenizer {
-            Some(tokenizer) => Ok(tokenizer.decode(&ids, true)?.trim().to_owned()),
-            None => Err(Error::config("tokenizer.json", "is missing")),
-        }
+        let tokenizer = self.tokenizer.as_ref().expect("the prompt was made with it");
+        Ok(tokenizer.decode(&ids, true)?.trim().to_owned())
     }
 }

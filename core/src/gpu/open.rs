@@ -146,7 +146,8 @@ impl Gpu {
     /// Work on the caller's device. Needs no feature, and of the limits of computing those that WebGPU guarantees; uses what
     /// [`Gpu::wanted`] names where the device was asked for it. Nothing here blocks: what is awaited completes when the caller polls
     /// the device. Errors of buffers and shaders are caught in scopes of this crate's own, so that they never reach the caller's
-    /// handlers; a device that is lost is an [`Error::Gpu`] to whoever awaits something.
+    /// handlers (profiling and [`bench`](crate::bench) aside; and in a browser that of what does not wait, as putting an adapter on a model); a device that is
+    /// lost is an [`Error::Gpu`] to whoever awaits something.
     ///
     /// # Errors
     /// [`Error::Gpu`] naming every limit that is too low.

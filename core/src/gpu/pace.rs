@@ -96,7 +96,7 @@ impl Gpu {
             }
         }
         self.set_speed(speed);
-        Ok(speed)
+        Ok(self.speed())
     }
 }
 

@@ -285,17 +285,19 @@ impl PlanBuilder {
                 }
             })
             .collect();
-        self.scope.finish().await?;
-        // A lost device has no more errors for a scope.
-        self.gpu.check_failure("building a plan")?;
-        Ok(Plan {
+        // What it has of memory is counted off when it is dropped, also if it is refused.
+        let plan = Plan {
             gpu: self.gpu,
             label: self.label,
             commands,
             rules: self.rules,
             params,
             dynamic,
-        })
+        };
+        self.scope.finish().await?;
+        // A lost device has no more errors for a scope.
+        plan.gpu.check_failure("building a plan")?;
+        Ok(plan)
     }
 }
 

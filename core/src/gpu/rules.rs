@@ -97,7 +97,7 @@ impl Rows {
     }
 }
 
-/// Workgroups across in a [`Grid::Linear`]. WebGPU allows 65,535; with fewer, the cases of every kernel go past the fold.
+/// Workgroups across in a [`Grid::Linear`]. WebGPU allows 65,535; with fewer, cases of a moderate size go past the fold.
 const ACROSS: u32 = 1024;
 
 /// How many workgroups a dispatch has. None at all when its rows are none.

@@ -22,7 +22,7 @@ impl Gpu {
     /// Do this, and learn what the device says of it: that there is no memory for it, or that it is not valid. So no error of ours
     /// reaches the handlers of the device's owner. Nothing of it may wait.
     ///
-    /// On a device of our own in a browser, where the answer takes a turn of the event loop, it is not waited for: the device's
+    /// On a caller's device in a browser the answer takes a turn of the event loop each time. On a device of our own there, it is not waited for: the device's
     /// handler hears of it.
     ///
     /// # Errors
@@ -78,16 +78,16 @@ impl Scope {
     ///
     /// # Errors
     /// [`Error::Gpu`] with what the driver said.
-    pub async fn finish(self) -> Result<()> {
-        self.close().finish().await
+    pub fn finish(self) -> impl Future<Output = Result<()>> + Send {
+        self.close().finish()
     }
 
     /// Whether there was memory for everything.
     ///
     /// # Errors
     /// [`Error::Gpu`] with what the driver said, where it is about anything else.
-    pub(crate) async fn fits(self) -> Result<bool> {
-        self.close().fits().await
+    pub(crate) fn fits(self) -> impl Future<Output = Result<bool>> + Send {
+        self.close().fits()
     }
 
     /// End it now and ask later. Scopes are a stack, so none may be open while other work on the device may begin.
@@ -104,7 +104,7 @@ impl Scope {
 }
 
 /// An error that a scope may have caught.
-type Caught = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
+type Caught = Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>>;
 
 /// A [`Scope`] that has ended, whose errors are not known yet.
 pub(crate) struct Closed {

@@ -28,7 +28,7 @@ impl Model {
         self.load_adapter(config, &pairs)
     }
 
-    /// Put a stored adapter on the model.
+    /// Put a stored adapter on the model, which is as it was where that fails.
     ///
     /// # Errors
     /// [`Error::Config`] when the model has an adapter, [`Error::Weights`] when a module's matrices are missing, [`Error::Gpu`] when the
@@ -38,7 +38,17 @@ impl Model {
             return Err(Error::config("adapter", "the model already has one"));
         }
         let gpu = self.gpu.clone();
-        gpu.told_at_once("loading the adapter", || self.attach(config, pairs))
+        let trained = self.flat.take();
+        let attached = gpu.told_at_once("loading the adapter", || self.attach(config, pairs));
+        if attached.is_err() {
+            self.blocks
+                .iter_mut()
+                .flat_map(Block::linears_mut)
+                .for_each(|linear| linear.lora = None);
+            self.flat = trained;
+            self.adapter = None;
+        }
+        attached
     }
 
     fn attach(&mut self, config: &AdapterConfig, pairs: &BTreeMap<String, LoraPair>) -> Result<()> {

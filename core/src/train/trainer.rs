@@ -212,15 +212,13 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Busy`] when the metrics of two steps have not been read; [`Error::Data`] when there is no target in the step, or a
-    /// micro-batch does not fit; [`Error::Diverged`] once a step has diverged; [`Error::Gpu`] when the device fails.
+    /// micro-batch does not fit; [`Error::Diverged`] once a step has diverged; [`Error::Gpu`] when the device fails, and until
+    /// a state is restored where it refused a part of an update.
     pub async fn submit(&mut self, batches: &[MicroBatch]) -> Result<()> {
         if let Some(step) = self.diverged {
             return Err(diverged(step));
         }
-        if self.torn {
-            let why = "an update was cut short, and the weights are those of no step: restore a state";
-            return Err(Error::gpu("training", why));
-        }
+        self.check_whole("training")?;
         let targets: usize = batches.iter().map(|b| b.targets.len()).sum();
         if targets == 0 {
             return Err(Error::data(format!("step {} has no target", self.step + 1)));
@@ -237,7 +235,13 @@ impl Trainer {
         }
         // Half an update would be no model's weights: it is submitted as a whole, and owed where work is paced.
         let (doing, counts) = ("updating the weights", Counts::default());
-        gpu.told(doing, || self.update.write_counts(&counts, &scalars)).await?;
+        let before = || {
+            self.update.write_counts(&counts, &scalars);
+            // One is gone when a caller gave up waiting for its metrics.
+            let lost = || self.gpu.staging(METRICS * 4);
+            self.staging.pop().unwrap_or_else(lost)
+        };
+        let staging = gpu.told(doing, before).await?;
         let metrics = StepMetrics {
             step: self.step + 1,
             loss_sum: 0.0,
@@ -249,25 +253,28 @@ impl Trainer {
             learning_rate,
             work: self.micro.work() * batches.len() as u64 + self.update.work(),
         };
-        let refused = gpu.told(doing, || self.finish_step(metrics)).await;
+        let refused = gpu.told(doing, || self.finish_step(metrics, staging)).await;
         if refused.is_err() {
-            self.torn = true;
+            (self.torn, self.given_up) = (true, true);
             self.in_flight.pop_back();
         }
         refused
     }
 
     /// Submit the update, whose counts are written, and what reads this step's numbers back.
-    fn finish_step(&mut self, metrics: StepMetrics) {
+    fn finish_step(&mut self, metrics: StepMetrics, staging: Staging) {
         self.update.submit_all(&Counts::default());
         self.given_up = false;
         self.step += 1;
-        // One is gone when a caller gave up waiting for its metrics.
-        let lost = || self.gpu.staging(METRICS * 4);
-        let staging = self.staging.pop().unwrap_or_else(lost);
         let pending = self.gpu.read_start(&self.metrics, 0, METRICS * 4, staging);
         self.clear_sums();
         self.in_flight.push_back(InFlight { pending, metrics });
+    }
+
+    /// Refuse weights that are those of no step.
+    fn check_whole(&self, doing: &str) -> Result<()> {
+        let why = "an update, or the restoring of a state, was cut short, and the weights are those of no step: restore a state";
+        if self.torn { Err(Error::gpu(doing, why)) } else { Ok(()) }
     }
 
     /// Gradients and sums start from zero: an update leaves them so, what was given up or only accumulated does not.
@@ -358,6 +365,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Config`] for an example longer than the capacity, [`Error::Gpu`] when the device fails.
     pub async fn evaluate<E: Examples + ?Sized>(&self, examples: &E) -> Result<EvalMetrics> {
+        self.check_whole("evaluating")?;
         eval::run(&self.pass, &self.eval, examples).await
     }
 
@@ -367,6 +375,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Gpu`] when reading back fails, and what `take` returns.
     pub async fn state(&self, mut take: impl FnMut(&str, &[usize], Vec<f32>) -> Result<()>) -> Result<()> {
+        self.check_whole("telling the state")?;
         for (name, shape) in self.model.trained_tensors() {
             for (buffers, suffix) in self.state_buffers() {
                 let numbers = self.model.trained_tensor(buffers, &name).await?;
@@ -418,7 +427,7 @@ impl Trainer {
             self.run_micro_batch(batch, &scalars).await?;
         }
         let sums = self.gpu.read(&self.metrics.slice(0, 2)).await?;
-        self.clear_sums();
+        gpu.told("clearing sums", || self.clear_sums()).await?;
         Ok(EvalMetrics {
             loss_sum: f64::from(sums[0]),
             correct: f64::from(sums[1]),
@@ -474,7 +483,7 @@ impl Trainer {
     /// Every tensor is put back: the state is that after `step` steps.
     pub fn restored(&mut self, step: u64) {
         // A run that diverged may go on from an earlier state.
-        let given_up = std::mem::take(&mut self.given_up);
+        let given_up = self.given_up;
         let clear = || {
             self.gpu.write(&self.metrics, &[0; 4 * METRICS as usize]);
             if given_up {
@@ -483,6 +492,7 @@ impl Trainer {
             Ok(())
         };
         self.torn = self.gpu.told_at_once("restoring a state", clear).is_err();
+        self.given_up &= self.torn;
         self.diverged = None;
         self.step = step;
     }

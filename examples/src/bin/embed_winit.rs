@@ -50,7 +50,7 @@ impl Options {
             let value = words.next().with_context(|| format!("{word}: a value is missing"))?;
             match word.as_str() {
                 "--steps" => options.steps = value.parse()?,
-                "--budget" => options.budget = Duration::from_secs_f64(1e-3 * value.parse::<f64>()?.max(0.0)),
+                "--budget" => options.budget = Duration::try_from_secs_f64(1e-3 * value.parse::<f64>()?)?,
                 "--screenshot" => options.screenshot = Some(value.into()),
                 "--lose-device-after" => options.lose_device_after = Some(value.parse()?),
                 _ => bail!("{word}: no such option"),
@@ -169,6 +169,11 @@ impl App {
         let Some(file) = &self.options.screenshot else {
             return Ok(());
         };
+        // Nobody is there to read why and to close the window.
+        if self.outcome.borrow().failure.is_some() {
+            context.send_viewport_cmd(egui::ViewportCommand::Close);
+            return Ok(());
+        }
         if let Some(image) = self.shot.lock().expect("nobody panics with it").take() {
             save(file, &image)?;
             context.send_viewport_cmd(egui::ViewportCommand::Close);

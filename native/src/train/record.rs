@@ -91,7 +91,12 @@ impl Record {
             session.error = outcome.as_ref().err().filter(|e| !is_closed_pipe(e)).map(one_line);
             session.peak_memory = Some(job.gpu.memory().peak());
         }
-        match report::write_run(job.folder.path(), &self.run) {
+        // Where the folder went, and another run came, it is not this one's to write in.
+        let written = job
+            .folder
+            .claim()
+            .and_then(|()| report::write_run(job.folder.path(), &self.run));
+        match written {
             Ok(()) if report::refresh(job.folder.path()) => {
                 // Nobody is left to be told if standard output is closed.
                 let _ = job.say(&format!("report: {}", report::page(job.folder.path()).display()));

@@ -94,6 +94,7 @@ pub fn run(
             return log.closed.map_or(Ok(Outcome::Interrupted), Err);
         };
         if done > 0 {
+            log.metrics.sync()?;
             last = Some(saving::save(job, trainer, done, &log.counters)?);
         }
     }

@@ -100,7 +100,7 @@ fn a_folder_is_for_one_process_at_a_time() {
     let mut first = bench.held(&LONG);
     let busy = match cfg!(windows) {
         true => "another process".to_owned(),
-        false => format!("another process ({})", first.child.id()),
+        false => format!("another process ({}, if", first.child.id()),
     };
     for more in [
         &[][..],

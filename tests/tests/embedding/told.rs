@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use wgpu_sft::gpu::{Gpu, Tensor};
+use wgpu_sft::model::{Generator, Sampling};
+use wgpu_sft::train::Trainer;
 use wgpu_sft::wgpu::Device as OurDevice;
 use wgpu_sft_tests::fixture;
 
@@ -132,4 +135,16 @@ fn a_folder_tells_which_file_it_lacks() {
         denied.expect_err("denied").to_string(),
         "config.json: permission denied"
     );
+}
+
+/// What is awaited may move between threads, as executors of several want it. It need not run: it compiles.
+#[test]
+fn what_is_awaited_can_be_sent() {
+    fn sent<T: Send>(_: T) {}
+    let _ = |trainer: &mut Trainer, generator: &mut Generator, gpu: &Gpu, tensor: &Tensor| {
+        sent(trainer.submit(&[]));
+        sent(trainer.metrics());
+        sent(generator.generate(&[], &Sampling::default(), 1, &[], |_| true));
+        sent(gpu.read(tensor));
+    };
 }

@@ -1,6 +1,7 @@
 //! Chat templates that would take all time or all memory.
 
 use super::{fuzzed::counting, refused};
+use serde_json::json;
 use wgpu_sft::data::{ChatTemplate, RenderOptions, TokenizerConfig};
 
 #[test]
@@ -113,4 +114,32 @@ fn what_is_measured_is_not_changed() {
         let rendered = template.render(&[], &RenderOptions::default()).expect(source);
         assert_eq!(rendered.text, want, "{source}");
     }
+}
+
+#[test]
+fn what_is_long_or_deep_in_earnest_is_not_refused() {
+    let rendered = |source: &str, content: &str| {
+        let template = ChatTemplate::new(source, &TokenizerConfig::default(), None).expect("a template");
+        let rendered = template.render(
+            &[json!({"role": "user", "content": content})],
+            &RenderOptions::default(),
+        );
+        rendered.expect("a rendering").text
+    };
+    // Languages by their codes, as templates of translators have them.
+    let entries: Vec<String> = (0..700).map(|i| format!("\"l{i}\": \"Language {i}\"")).collect();
+    let source = format!(
+        "{{%- set languages = {{{}}} -%}}{{{{ languages.l699 }}}}",
+        entries.join(", ")
+    );
+    assert_eq!(rendered(&source, ""), "Language 699");
+    // A tool's parameters in parameters.
+    let source = "{%- macro walk(n) -%}{%- for _ in [1] -%}{%- if n -%}({{ walk(n - 1) }}){%- endif -%}{%- endfor -%}{%- endmacro -%}{{ walk(20) }}";
+    assert_eq!(rendered(source, ""), "(".repeat(20) + &")".repeat(20));
+    // A licence above, a long conversation below.
+    let source = format!(
+        "{{#- {} -#}}{{%- for i in range(20000) -%}}{{{{ messages[0].content }}}}{{%- endfor -%}}",
+        "licence ".repeat(1500)
+    );
+    assert_eq!(rendered(&source, "a"), "a".repeat(20_000));
 }

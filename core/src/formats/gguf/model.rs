@@ -124,6 +124,12 @@ impl Gguf {
                 .unwrap_or(default)),
             _ => Ok(default),
         };
+        if family == Family::Granite && self.flag(&key("rope.scaling.finetuned"))? == Some(false) {
+            return Err(Error::config(
+                key("rope.scaling.finetuned"),
+                "models without positions are not supported",
+            ));
+        }
         let config = ModelConfig {
             family,
             vocab_size,

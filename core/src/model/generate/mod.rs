@@ -12,7 +12,7 @@ use crate::Result;
 use cached::{Cached, New, Stretch};
 
 /// Continues sequences, one at a time. Keeps its keys and values, so that a longer prompt that begins with the last one costs only
-/// the rest.
+/// the rest. They are of the weights as these were: [`reset`](Self::reset) it after a step of training.
 pub struct Generator {
     cached: Cached,
     /// What the cache holds.
@@ -31,7 +31,7 @@ impl Generator {
         })
     }
 
-    /// Forget what was read.
+    /// Forget what was read, as when the model was trained since.
     pub fn reset(&mut self) {
         self.read.clear();
     }
