@@ -81,6 +81,18 @@ fn chat() -> &'static (Tokenizer, ChatTemplate) {
     })
 }
 
+/// What rows are tokenised with.
+fn preparation() -> Preparation<'static> {
+    let (tokenizer, template) = chat();
+    Preparation {
+        tokenizer: Some(tokenizer),
+        template: Some(template),
+        vocab_size: model().vocab_size,
+        max_length: 256,
+        ..Preparation::default()
+    }
+}
+
 /// Makes what is made once, so that no parser is charged for it.
 pub fn warm_up() {
     static ONCE: OnceLock<()> = OnceLock::new();
@@ -221,14 +233,9 @@ fn gguf(bytes: &[u8]) -> Outcome {
 
 /// Goes through a file of rows; bad ones are refused one by one.
 fn walk(bytes: &[u8], name: &str, reading: &Reading) -> Outcome {
-    let (tokenizer, template) = chat();
     let with = Preparation {
-        tokenizer: Some(tokenizer),
-        template: Some(template),
-        vocab_size: model().vocab_size,
-        max_length: 256,
         overlong: Overlong::Truncate,
-        ..Preparation::default()
+        ..preparation()
     };
     let (mut first, mut last) = (None, 0);
     let source = Source::new(bytes, name).map_err(words)?;
@@ -435,14 +442,7 @@ fn settings(bytes: &[u8]) -> Outcome {
 fn suite(bytes: &[u8]) -> Outcome {
     let [toml, rows] = parts(bytes);
     let file = SuiteFile::from_toml(text(toml)?).map_err(words)?;
-    let (tokenizer, template) = chat();
-    let with = Preparation {
-        tokenizer: Some(tokenizer),
-        template: Some(template),
-        vocab_size: model().vocab_size,
-        max_length: 256,
-        ..Preparation::default()
-    };
+    let with = preparation();
     let mut first = None;
     for suite in &file.suite {
         for (line, row) in rows.split(|byte| *byte == b'\n').enumerate().take(64) {

@@ -227,7 +227,7 @@ impl Trainer {
             return Err(Error::Busy);
         }
         let gpu = self.gpu.clone();
-        gpu.told("clearing gradients", || self.begin_gradients()).await?;
+        self.begin_gradients().await?;
         let (scalars, learning_rate) = (self.scalars(targets), self.learning_rate(self.step));
         for batch in batches {
             self.window.room().await?;
@@ -278,11 +278,15 @@ impl Trainer {
     }
 
     /// Gradients and sums start from zero: an update leaves them so, what was given up or only accumulated does not.
-    fn begin_gradients(&mut self) {
-        if std::mem::replace(&mut self.given_up, true) {
+    async fn begin_gradients(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.given_up, true) {
+            return Ok(());
+        }
+        let clear = || {
             self.clear_gradients();
             self.clear_sums();
-        }
+        };
+        self.gpu.told("clearing gradients", clear).await
     }
 
     /// What the next step's kernels are told.
@@ -414,7 +418,7 @@ impl Trainer {
         }
         self.given_up = true;
         let gpu = self.gpu.clone();
-        gpu.told("clearing gradients", || self.begin_gradients()).await?;
+        self.begin_gradients().await?;
         let scalars = Scalars {
             seed_low: self.config.seed as u32,
             seed_high: (self.config.seed >> 32) as u32,

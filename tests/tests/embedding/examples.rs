@@ -1,7 +1,7 @@
 //! The examples, as their users run them.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// An example, built before the tests.
 pub fn example(name: &str) -> PathBuf {
@@ -10,6 +10,15 @@ pub fn example(name: &str) -> PathBuf {
     let example = tests.parent().and_then(Path::parent).unwrap().join(name);
     assert!(example.exists(), "{} is missing: make examples", example.display());
     example
+}
+
+/// It ended well, and its standard output has all of these in it.
+pub fn assert_tells(ended: &Output, lines: &[&str]) {
+    let told = text(&ended.stdout);
+    assert!(ended.status.success(), "{told}{}", text(&ended.stderr));
+    for line in lines {
+        assert!(told.contains(line), "{line}: {told}");
+    }
 }
 
 pub fn text(bytes: &[u8]) -> String {
@@ -21,14 +30,11 @@ fn a_simulation_and_a_training_run_share_a_device() {
     let ended = Command::new(example("embed_compute"))
         .output()
         .expect("embed_compute runs");
-    let told = text(&ended.stdout);
-    assert!(ended.status.success(), "{told}{}", text(&ended.stderr));
-    for line in [
+    let lines = [
         "simulating and training: ",
         "simulating alone: ",
         "simulation: the same as alone",
         ", the same as alone\nnothing was left on the device",
-    ] {
-        assert!(told.contains(line), "{line}: {told}");
-    }
+    ];
+    assert_tells(&ended, &lines);
 }
