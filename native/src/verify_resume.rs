@@ -153,7 +153,7 @@ impl Runs {
         };
         let killed_run = self.folder.join(KILLED);
         let [mut before, mut during, mut saves] = [0; 3];
-        for _ in 0..kills.saturating_mul(LIVES) {
+        for _ in 0..=kills.saturating_mul(LIVES) {
             let killed: u32 = before + during;
             // The last life is left alone. Of the others one in four ends at any instant from its beginning on, the others in training.
             let instant = (killed < kills).then(|| training.mul_f64(2.0 * random() / f64::from(kills + 1)));

@@ -28,11 +28,12 @@ test("a worker or module that cannot be loaded, or dies, is a clear error", asyn
   assert.match(await page.page.evaluate(() => self.told(self.tuner.runs())), /^Worker: .*cannot be loaded/);
   const module = await openTuner({ allow, context: page.context }, { wasmUrl: "/package/none.wasm" });
   assert.match(await module.page.evaluate(() => self.told(self.tuner.runs())), /^Worker: the WebAssembly module cannot be loaded/);
-  await writeFile(join(scratch, "dying.js"), 'import "/package/worker.js"; setTimeout(() => { throw new Error("unreachable"); }, 2000);');
+  await writeFile(join(scratch, "dying.js"), 'import "/package/worker.js"; new BroadcastChannel("die").onmessage = () => { throw new Error("unreachable"); };');
   const dying = await openTuner({ allow: [/unreachable/], context: page.context }, { workerUrl: "/scratch/dying.js" });
   const told = await dying.page.evaluate(async () => {
     const dead = new Promise((resolve) => self.tuner.onDead((error) => resolve(error.name)));
     const runs = await self.told(self.tuner.runs());
+    new BroadcastChannel("die").postMessage("now");
     return [runs, await dead, await self.told(self.tuner.runs())];
   });
   assert.deepEqual(told.slice(0, 2), [[], "Worker"]);

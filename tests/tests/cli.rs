@@ -2,6 +2,7 @@
 
 mod data;
 mod evaluation;
+mod held;
 mod killed;
 mod manual;
 mod models;

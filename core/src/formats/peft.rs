@@ -264,7 +264,9 @@ fn endings(path: &str) -> impl Iterator<Item = &str> {
 
 /// PEFT declares `lora_alpha` an integer: 32, not 32.0.
 fn whole(x: f64) -> Value {
-    if x.fract() == 0.0 && x.abs() < 1e15 {
+    // No integer is -0.
+    let is_integer = x.fract() == 0.0 && x.to_bits() != (-0.0f64).to_bits();
+    if is_integer && x.abs() < 1e15 {
         json!(x as i64)
     } else {
         json!(x)

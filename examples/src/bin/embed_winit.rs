@@ -22,6 +22,7 @@ use wgpu_sft::gpu::{Gpu, GpuOptions, Paced};
 use wgpu_sft_examples::frames::Frames;
 use wgpu_sft_examples::session::{Session, State, run};
 
+const USAGE: &str = "usage: embed_winit [--steps 288] [--budget 6] [--screenshot FILE.png] [--lose-device-after STEPS]";
 /// What `--screenshot` asks; the answer is in a row that the model is tuned on.
 const QUESTION: &str = "What is the home town of Hodo?";
 /// From one frame to the next, where the display does not say.
@@ -47,6 +48,10 @@ impl Options {
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
+            if word == "--help" {
+                println!("{USAGE}");
+                std::process::exit(0);
+            }
             let value = words.next().with_context(|| format!("{word}: a value is missing"))?;
             match word.as_str() {
                 "--steps" => options.steps = value.parse()?,
@@ -164,6 +169,8 @@ impl App {
             (session.done(), session.state, session.is_answering())
         };
         if self.options.lose_device_after.is_some_and(|steps| done >= steps) {
+            // It is told to be lost when nothing is under way any more, and by then must not be drawn with.
+            let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
             self.device.destroy();
         }
         let Some(file) = &self.options.screenshot else {

@@ -62,6 +62,7 @@ export async function launch({ webgpu = true } = {}) {
         "--disable-sync",
         "--no-first-run",
       ],
+      timeout: 180_000,
     });
   if (!webgpu) return start();
   return (browser ??= await start());
@@ -78,6 +79,7 @@ after(async () => {
 // `init` runs in the page before its own scripts.
 export async function open(url, { context, allow = [], log, options, init } = {}) {
   context ??= await (await launch()).newContext(options);
+  context.setDefaultTimeout(120_000);
   const page = await context.newPage();
   if (init) await page.addInitScript(init);
   const errors = [];
@@ -112,11 +114,11 @@ export const pause = (milliseconds) => new Promise((resolve) => setTimeout(() =>
 
 // Wait until `ask` gives something true, and give that.
 export async function until(ask, what, seconds = 60) {
-  const deadline = Date.now() + 1000 * seconds;
+  const deadline = performance.now() + 1000 * seconds;
   for (;;) {
     const answer = await ask();
     if (answer) return answer;
-    assert.ok(Date.now() < deadline, `${what} (${seconds} s)`);
+    assert.ok(performance.now() < deadline, `${what} (${seconds} s)`);
     await pause(50);
   }
 }

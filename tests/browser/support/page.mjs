@@ -43,7 +43,7 @@ export async function openPage({ url = pageUrl, ...options } = {}) {
     untilStep: (step) => until(async () => (await live()).step >= step || (await phase()) === "failed", `no step ${step}`, 300),
     row: (run) => page.locator(`[data-testid="run-row"][data-run="${run}"]`),
     async download(name) {
-      const [download] = await Promise.all([page.waitForEvent("download", { timeout: 120_000 }), id(name).click()]);
+      const [download] = await Promise.all([page.waitForEvent("download"), id(name).click()]);
       return download;
     },
   };

@@ -2,19 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::held::wait_until;
 use super::*;
 
 const MORE: [&str; 4] = ["--max-steps", "12", "--save-steps", "1"];
-
-/// Wait until `done`, and for a minute at most.
-#[track_caller]
-fn wait_until(mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it never happened");
-        std::thread::yield_now();
-    }
-}
 
 fn names(bench: &Bench, folder: &str) -> Vec<String> {
     let Ok(entries) = fs::read_dir(bench.path(folder)) else {
@@ -50,7 +41,7 @@ fn a_run_killed_in_a_save_goes_on() {
     let bench = Bench::new();
     let mut child = bench.spawn("cut", &MORE);
     wait_until(|| bench.path("cut/checkpoint-2").exists());
-    wait_until(|| names(&bench, "cut").iter().any(|name| name.starts_with(".unfinished")));
+    wait_until(|| has_unfinished(&bench) || child.try_wait().unwrap().is_some());
     child.kill().unwrap();
     child.wait().unwrap();
     // What a kill in the middle of writing leaves, whether or not this one came in time.
@@ -75,20 +66,15 @@ fn a_damaged_checkpoint_is_passed_over() {
 #[test]
 fn an_interrupted_run_saves_and_goes_on() {
     let bench = Bench::new();
-    let mut child = bench.spawn("cut", &["--max-steps", "12"]);
-    wait_until(|| {
-        bench
-            .path("cut/metrics.jsonl")
-            .metadata()
-            .is_ok_and(|file| file.len() > 0)
-    });
+    let held = bench.held(&held::LONG);
     Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
+        .args(["-INT", &held.child.id().to_string()])
         .status()
         .unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(!bench.path("cut/adapter_model.safetensors").exists());
-    ends_like_a_whole_run(&bench);
+    assert_eq!(held.ended(&bench).code, Some(130));
+    assert!(!bench.path("out/adapter_model.safetensors").exists());
+    bench.train("out", &[&held::LONG[..], &["--resume"]].concat()).fine();
+    bench.assert_whole(&held::LONG);
 }
 
 /// Numbers that look random, the same for a seed.

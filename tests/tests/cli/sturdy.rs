@@ -1,87 +1,13 @@
 //! What may befall a run's folder: other processes, a full disk, somebody who removes things, a clock that jumps.
 
-use std::io::{BufRead, BufReader, PipeReader, Write};
-use std::time::{Duration, Instant, SystemTime};
+use std::io::{BufRead, BufReader};
+use std::time::{Duration, SystemTime};
 
+use super::held::{LONG, wait_until};
 use super::*;
 
 const MORE: [&str; 4] = ["--max-steps", "12", "--save-steps", "1"];
-/// Long enough to be met at work.
-const LONG: [&str; 4] = ["--max-steps", "60", "--save-steps", "10"];
-
-/// A training whose output nobody reads yet: it goes on until that fills its pipe, which on Linux is some thirty lines.
-#[cfg_attr(
-    not(target_os = "linux"),
-    allow(dead_code, reason = "what runs say that meet full disks is read there alone")
-)]
-struct Held {
-    child: Child,
-    output: PipeReader,
-}
-
-#[cfg_attr(
-    not(target_os = "linux"),
-    allow(dead_code, reason = "what runs say that meet full disks is read there alone")
-)]
-impl Held {
-    /// Read what it says until its end.
-    fn ended(mut self, bench: &Bench) -> Ended {
-        std::io::copy(&mut self.output, &mut std::io::sink()).unwrap();
-        Ended {
-            code: self.child.wait().unwrap().code(),
-            out: String::new(),
-            err: String::from_utf8(bench.read("stderr.txt")).unwrap(),
-        }
-    }
-}
-
-/// Wait until `done`, and for two minutes at most.
-#[track_caller]
-fn wait_until(mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "it never happened");
-        std::thread::sleep(Duration::from_micros(200));
-    }
-}
-
 impl Bench {
-    /// A training into `out` that stays at work, once its checkpoint after ten steps is there.
-    fn held(&self, more: &[&str]) -> Held {
-        let (output, mut input) = std::io::pipe().unwrap();
-        if cfg!(target_os = "linux") {
-            // All of a pipe's sixteen pages but one.
-            input.write_all(&[b'\n'; 15 * 4096]).unwrap();
-        }
-        let model = golden("llama_tied_gqa");
-        let mut command = self.command(&[&training(&model, "out")[..], more].concat());
-        let stderr = fs::File::create(self.path("stderr.txt")).unwrap();
-        let child = command.stdout(input).stderr(stderr).spawn().unwrap();
-        wait_until(|| self.path("out/checkpoint-10").exists());
-        Held { child, output }
-    }
-
-    /// Whether what is in `out` is what a run has left that nothing befell.
-    fn assert_whole(&self, more: &[&str]) {
-        self.train("whole", more).fine();
-        self.assert_same("whole", "out", &["adapter_model.safetensors"]);
-        let last = format!("checkpoint-{}", more[1]);
-        self.assert_same(
-            &format!("whole/{last}"),
-            &format!("out/{last}"),
-            &["optimizer.safetensors", "state.json"],
-        );
-        assert_eq!(self.log("whole/metrics.jsonl"), self.log("out/metrics.jsonl"));
-        let left = |folder: &str| {
-            let entries = fs::read_dir(self.path(folder)).unwrap();
-            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-            let mut names: Vec<String> = names.filter(|name| !name.starts_with("checkpoint-")).collect();
-            names.sort();
-            names
-        };
-        assert_eq!(left("whole"), left("out"));
-    }
-
     /// A command run by a shell that does something first.
     #[cfg(unix)]
     fn run_after(&self, shell: &str, arguments: &[&str]) -> Ended {
@@ -276,9 +202,10 @@ fn a_folder_that_is_removed_is_made_again() {
 fn a_folder_that_becomes_a_file_ends_the_run() {
     let bench = Bench::new();
     let held = bench.held(&LONG);
+    fs::rename(bench.path("out"), bench.path("gone")).unwrap();
     wait_until(|| {
-        let _ = fs::remove_dir_all(bench.path("gone"));
-        fs::rename(bench.path("out"), bench.path("gone")).unwrap();
+        // The run may have made it again.
+        let _ = fs::remove_dir_all(bench.path("out"));
         fs::File::create_new(bench.path("out")).is_ok()
     });
     let ended = held.ended(&bench);
@@ -459,7 +386,8 @@ fn resuming_is_verified_on_the_users_device() {
         .unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
-    while !line.starts_with("left alone") {
+    // It is told when the rows of the run that is left alone have been read.
+    while !line.starts_with("device: ") {
         line.clear();
         assert!(out.read_line(&mut line).unwrap() > 0, "it ended early");
     }
