@@ -45,6 +45,8 @@ pub struct Line {
 pub struct Session {
     /// What the run is at.
     pub state: State,
+    /// Steps done.
+    pub done: u64,
     /// Steps and their losses.
     pub losses: Vec<[f64; 2]>,
     /// What was asked and answered.
@@ -62,11 +64,6 @@ impl Session {
     /// Whether an answer is still to come.
     pub fn is_answering(&self) -> bool {
         !self.questions.is_empty()
-    }
-
-    /// Steps done.
-    pub fn done(&self) -> u64 {
-        self.losses.len() as u64
     }
 }
 
@@ -95,11 +92,13 @@ pub async fn run(gpu: Gpu, session: Rc<RefCell<Session>>, steps: u64) -> Result<
             session.borrow_mut().questions.pop_front();
             continue;
         }
-        // A step that is dropped leaves no trace.
-        let Some(metrics) = unless_cancelled(&session, tuning.step()).await else {
+        // A step that is dropped leaves no trace, unless it was whole and only its loss is missing.
+        let metrics = unless_cancelled(&session, tuning.step()).await;
+        let mut session = session.borrow_mut();
+        session.done = tuning.done();
+        let Some(metrics) = metrics else {
             continue;
         };
-        let mut session = session.borrow_mut();
         let metrics = metrics?;
         println!("step {} of {steps}: loss {:.3}", metrics.step, metrics.loss());
         session.losses.push([metrics.step as f64, metrics.loss()]);
@@ -111,7 +110,7 @@ pub async fn run(gpu: Gpu, session: Rc<RefCell<Session>>, steps: u64) -> Result<
 
 /// Tell the answer word by word.
 async fn answer(base: &Folder, generator: &mut Generator, session: &RefCell<Session>, question: &str) -> Result<()> {
-    let after = session.borrow().done();
+    let after = session.borrow().done;
     let line = |after, text: &str| Line {
         after,
         text: text.to_owned(),

@@ -29,7 +29,7 @@ async function unzipped(download, folder) {
 
 test("load, drop rows, train, pause, reload, resume, evaluate, compare, ask, download", async () => {
   const page = await openPage();
-  await choose(page, model, { keep: true });
+  await choose(page, model, { keep: true, settings: { "max-steps": 60, "eval-steps": 30 } });
   await until(async () => (await page.id("memory-plan").getAttribute("data-fits").catch(() => "")) === "true", "no memory plan");
   assert.ok((await page.id("preview").locator("[data-learnt]").count()) > 0, "no tokens are shown");
   // Processor time is no constant either where the processors are taken: the least of three.
@@ -52,7 +52,7 @@ test("load, drop rows, train, pause, reload, resume, evaluate, compare, ask, dow
   }
   assert.ok(longest < 50, `a task of ${longest} ms on the main thread`);
   const paused = await page.live();
-  assert.ok(paused.step >= 5 && paused.step < 30, `paused after step ${paused.step}`);
+  assert.ok(paused.step >= 5 && paused.step < 60, `paused after step ${paused.step}`);
 
   await page.page.reload();
   await page.ready();
@@ -60,7 +60,7 @@ test("load, drop rows, train, pause, reload, resume, evaluate, compare, ask, dow
   await page.row(name).getByTestId("run-resume").click();
   await page.until("finished");
   const { step, evalLoss } = await page.live();
-  assert.equal(step, 30);
+  assert.equal(step, 60);
   assert.ok(evalLoss > 0, "no held-out loss");
 
   await page.pick("eval-source-made");
@@ -90,7 +90,7 @@ test("load, drop rows, train, pause, reload, resume, evaluate, compare, ask, dow
   near(held(await native(...whole)), evalLoss, 1e-4, "held-out loss of the merged model at the command line");
   const folder = await unzipped(await page.download("keep-folder"), "folder");
   const log = lines(await readFile(join(folder, "metrics.jsonl"), "utf8"));
-  assert.equal(log.filter(({ loss }) => loss !== undefined).length, 30);
+  assert.equal(log.filter(({ loss }) => loss !== undefined).length, 60);
   const report = await page.download("keep-report");
   assert.match(await readFile(await report.path(), "utf8"), /<html/i);
   assert.deepEqual(page.requests.filter((url) => !url.startsWith(origin) && !/^(blob|data):/.test(url)), [], "other sites");
@@ -100,7 +100,7 @@ test("load, drop rows, train, pause, reload, resume, evaluate, compare, ask, dow
 
 test("a tab that was closed in mid-run: the run is there, and goes on", async () => {
   const first = await openPage();
-  await choose(first, model, { keep: true, settings: { "save-steps": 5, "max-steps": 40 } });
+  await choose(first, model, { keep: true, settings: { "save-steps": 5, "max-steps": 80, "eval-steps": 40 } });
   const name = await first.id("run-name").inputValue();
   await first.id("train-start").click();
   await first.untilStep(12);
@@ -115,18 +115,18 @@ test("a tab that was closed in mid-run: the run is there, and goes on", async ()
   await second.ready();
   await second.row(name).getByTestId("run-resume").click();
   await second.until("finished");
-  assert.equal((await second.live()).step, 40);
+  assert.equal((await second.live()).step, 80);
   // Steps past the checkpoint were done again, not twice.
   const folder = await unzipped(await second.download("keep-folder"), "closed");
   const log = lines(await readFile(join(folder, "metrics.jsonl"), "utf8")).filter(({ loss }) => loss !== undefined);
-  assert.deepEqual(log.map(({ step }) => step), Array.from({ length: 40 }, (_, n) => n + 1));
+  assert.deepEqual(log.map(({ step }) => step), Array.from({ length: 80 }, (_, n) => n + 1));
   second.clean();
   await second.page.close();
 });
 
 test("a lost device: said so, and the run goes on with a new one", async () => {
   const page = await openPage();
-  await choose(page, model, { keep: true, settings: { "save-steps": 5, "max-steps": 40 } });
+  await choose(page, model, { keep: true, settings: { "save-steps": 5, "max-steps": 80, "eval-steps": 40 } });
   await page.id("train-start").click();
   await page.untilStep(8);
   const [worker] = page.page.workers();
@@ -137,7 +137,7 @@ test("a lost device: said so, and the run goes on with a new one", async () => {
   // It is called failed until the device is there again.
   await until(async () => (await page.phase()) !== "failed", "it does not go on", 120);
   await page.until("finished");
-  assert.equal((await page.live()).step, 40);
+  assert.equal((await page.live()).step, 80);
   await page.page.close();
 });
 

@@ -232,7 +232,8 @@ test("a full storage pauses a run and loses nothing of it", async () => {
   await cdp.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 200_000 });
   const full = await page.evaluate(async () => {
     self.events.length = 0;
-    const told = await self.train("resume", "full", { after: 4, call: "pause" });
+    // With a step that was under way, the first pause came after step 4 at most.
+    const told = await self.train("resume", "full", { after: 5, call: "pause" });
     const stopping = await self.told(self.tuner.stop());
     const starting = await self.train("start", "next");
     return { told, stopping, starting, events: self.events, state: await self.state("full") };
@@ -251,7 +252,7 @@ test("a full storage pauses a run and loses nothing of it", async () => {
     return { told, types: self.events.slice(before).map(({ type }) => type), losses: self.losses(), log: await self.tuner.runLog("full") };
   });
   assert.equal(freed.told, null);
-  assert.equal(freed.types[0], "saved");
+  assert.match(freed.types.join(" "), /^(step )?saved /, "what could not be saved comes first, with a step that was under way");
   assert.equal(freed.types.at(-1), "finished");
   assert.ok(!freed.types.includes("begun"), "it went on where it stood");
   for (const [step, loss] of Object.entries(freed.losses)) assert.equal(loss, losses[step], `step ${step}`);

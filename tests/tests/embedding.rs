@@ -6,6 +6,7 @@ mod given_up;
 mod lost;
 #[cfg(target_os = "linux")] // whose shells limit a process's memory
 mod memory;
+mod portions;
 mod told;
 #[cfg(target_os = "linux")] // X has displays without a screen
 mod window;

@@ -246,6 +246,82 @@ fn diverged_names_the_step_and_leaves_the_weights_before_it() {
 }
 
 #[test]
+fn a_restored_trainer_has_forgotten_the_steps_that_diverged() {
+    let step = [batch(&[IGNORE, 4, 5, 6])];
+    let mut trainer = trainer(1e30);
+    let before: BTreeMap<_, _> = state(&trainer).into_iter().collect();
+    // The third has diverged, too, and nobody has read that yet.
+    for _ in 0..2 {
+        pollster::block_on(trainer.submit(&step)).unwrap();
+    }
+    pollster::block_on(trainer.metrics()).unwrap();
+    pollster::block_on(trainer.submit(&step)).unwrap();
+    says(pollster::block_on(trainer.metrics()), &["step 2: "]);
+    let numbers = |name: &str| Ok(before[name].clone());
+    trainer.restore(0, numbers).unwrap();
+    pollster::block_on(trainer.submit(&step)).unwrap();
+    let metrics = pollster::block_on(trainer.metrics()).unwrap();
+    assert!(metrics.step == 1 && metrics.loss().is_finite(), "{metrics:?}");
+}
+
+#[test]
+fn a_state_that_is_put_back_in_part_is_trained_no_further() {
+    let step = [batch(&[IGNORE, 4, 5, 6])];
+    let mut trainer = trainer(1e-3);
+    let before: BTreeMap<_, _> = state(&trainer).into_iter().collect();
+    // What does not fit is not written.
+    let (first, last) = (&trainer.state_names()[0], trainer.state_names().pop().unwrap());
+    says(trainer.restore_tensor(first, &[0.0]), &[""]);
+    pollster::block_on(trainer.submit(&step)).unwrap();
+    pollster::block_on(trainer.metrics()).unwrap();
+    let torn = |name: &str| match *name == last {
+        true => Err(Error::weights(name, "is damaged")),
+        false => Ok(before[name].clone()),
+    };
+    says(trainer.restore(0, torn), &["is damaged"]);
+    let example = Example {
+        ids: vec![3, 4],
+        labels: vec![IGNORE, 4],
+    };
+    for refused in [
+        pollster::block_on(trainer.submit(&step)).err(),
+        pollster::block_on(trainer.profile(&step)).err(),
+        pollster::block_on(trainer.evaluate(&[example][..])).err(),
+    ] {
+        let error = refused.expect("a refusal").to_string();
+        assert!(error.contains("restore a state"), "{error}");
+    }
+    trainer.restore(0, |name| Ok(before[name].clone())).unwrap();
+    pollster::block_on(trainer.submit(&step)).unwrap();
+    assert_eq!(pollster::block_on(trainer.metrics()).unwrap().step, 1);
+}
+
+#[test]
+fn data_names_a_micro_batch_that_contradicts_itself() {
+    let mut trainer = trainer(1e-3);
+    let fine = batch(&[IGNORE, 4, 5, 6]);
+    // Kernels check nothing: each of these would read what is not there.
+    let wrong: [fn(&mut MicroBatch); 9] = [
+        |batch| batch.target_rows[2] = 4,
+        |batch| batch.target_rows[1] = 0,
+        |batch| _ = batch.targets.pop(),
+        |batch| _ = batch.positions.pop(),
+        |batch| batch.example.push(0),
+        |batch| batch.segment_end[3] = 5,
+        |batch| batch.segment_end[0] = 0,
+        |batch| batch.segment_start[3] = 4,
+        |batch| batch.segment_start[0] = 1,
+    ];
+    for (case, change) in wrong.iter().enumerate() {
+        let mut batch = fine.clone();
+        change(&mut batch);
+        let error = pollster::block_on(trainer.submit(&[batch])).expect_err("a refusal");
+        assert!(matches!(error, Error::Data { .. }), "{case}: {error:?}");
+    }
+    pollster::block_on(trainer.submit(&[fine])).unwrap();
+}
+
+#[test]
 fn a_refused_step_leaves_no_trace() {
     let (fine, too_long) = (batch(&[IGNORE, 4, 5]), batch(&[4; 9]));
     let mut refused = trainer(1e-3);

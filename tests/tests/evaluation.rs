@@ -53,7 +53,7 @@ fn losses_of_each_example() {
         examples[1].labels.fill(IGNORE);
         let longest = examples.iter().map(|e| e.ids.len()).max().expect("examples") as u32;
         for capacity in [longest, 200] {
-            let evaluator = pollster::block_on(Evaluator::new(&model, capacity)).expect("an evaluator");
+            let mut evaluator = pollster::block_on(Evaluator::new(&model, capacity)).expect("an evaluator");
             let got = pollster::block_on(evaluator.per_example(&examples)).expect("losses");
             assert_eq!(got.len(), examples.len());
             let mut sum = EvalMetrics::default();
@@ -99,7 +99,7 @@ fn log_likelihoods_of_continuations() {
             answer[4] = (answer[4] + 1) % model.config().vocab_size as u32;
             pairs.push((context, answer));
         }
-        let evaluator = pollster::block_on(Evaluator::new(&model, 64)).expect("an evaluator");
+        let mut evaluator = pollster::block_on(Evaluator::new(&model, 64)).expect("an evaluator");
         let got = pollster::block_on(evaluator.log_likelihoods(&pairs)).expect("log-likelihoods");
         assert_eq!(got.len(), pairs.len());
         for (i, want) in want.iter().enumerate() {
@@ -115,8 +115,8 @@ fn log_likelihoods_of_continuations() {
 #[test]
 fn pairs_that_are_refused() {
     let model = golden_model(&gpu(), "llama_tied_gqa", Use::Frozen(None));
-    let evaluator = pollster::block_on(Evaluator::new(&model, 8)).expect("an evaluator");
-    let error = |context: &[u32], continuation: &[u32]| {
+    let mut evaluator = pollster::block_on(Evaluator::new(&model, 8)).expect("an evaluator");
+    let mut error = |context: &[u32], continuation: &[u32]| {
         let pairs = [(vec![3], vec![4]), (context.to_vec(), continuation.to_vec())];
         pollster::block_on(evaluator.log_likelihoods(&pairs)).expect_err("a refusal")
     };

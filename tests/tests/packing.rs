@@ -269,8 +269,8 @@ fn a_segment_does_not_see_its_neighbours() {
             let got = gradients(&mut trainer, &batches(&others, &[&[0, 1, 2]]));
             assert_eq!(got, want, "{name}, {method}");
         }
-        let evaluator = pollster::block_on(Evaluator::new(&model(name, None), 128)).expect("an evaluator");
-        let loss = |examples: &[Example]| pollster::block_on(evaluator.run(examples)).expect("a loss");
+        let mut evaluator = pollster::block_on(Evaluator::new(&model(name, None), 128)).expect("an evaluator");
+        let mut loss = |examples: &[Example]| pollster::block_on(evaluator.run(examples)).expect("a loss");
         assert_eq!(loss(&examples), loss(&others), "{name}");
     }
 }
@@ -323,7 +323,7 @@ fn a_merged_adapter_is_the_same_model() {
     for name in MODELS {
         let examples = examples(name);
         let loss = |model: &Model| {
-            let evaluator = pollster::block_on(Evaluator::new(model, 64)).expect("an evaluator");
+            let mut evaluator = pollster::block_on(Evaluator::new(model, 64)).expect("an evaluator");
             pollster::block_on(evaluator.run(&examples)).expect("a loss").loss()
         };
         let base = loss(&golden_model(&gpu(), name, Use::Frozen(None)));

@@ -152,6 +152,20 @@ fn a_device_with_too_low_limits_is_refused_by_their_names() {
 }
 
 #[test]
+fn cooperative_kernels_are_not_taken_to_a_callers_device_unproved() {
+    let (device, queue, _) = host();
+    let options = GpuOptions {
+        family: Some(Family::Cooperative {
+            size: 16,
+            lanes: [32, 32],
+        }),
+        ..GpuOptions::default()
+    };
+    let error = Gpu::new(device, queue, &options).expect_err("unproved").to_string();
+    assert!(error.contains("proved"), "{error}");
+}
+
+#[test]
 fn on_a_callers_device_two_micro_batches_are_in_flight_and_the_rest_waits() {
     let (device, queue, gpu) = host();
     let examples = examples(MODELS[0]);
@@ -230,10 +244,11 @@ fn what_is_given_up_leaves_no_trace() {
     let (device, _, gpu) = host();
     let examples = examples(MODELS[0]);
     let step = batches(&examples, &[&[0, 1], &[2], &[3, 4]]);
+    // Both are recorded as for the same device.
+    gpu.set_speed(1e9);
     let mut trained = trainer(&gpu, false);
     let start = state_of(&trained, &device);
     let live = gpu.memory().live();
-    gpu.set_speed(1e9);
     for calls in [1, 3, 40] {
         let mut paced = Paced::new(&gpu, trained.submit(&step));
         for _ in 0..calls {
@@ -270,9 +285,9 @@ fn evaluations_and_answers_are_paced_too() {
     let model = golden_model(&gpu, MODELS[0], Use::Frozen(None));
     let (evaluator, _) = hosted(&device, Evaluator::new(&model, 256));
     let (generator, _) = hosted(&device, Generator::new(&model, 64));
-    let (evaluator, mut generator) = (evaluator.expect("an evaluator"), generator.expect("a generator"));
+    let (mut evaluator, mut generator) = (evaluator.expect("an evaluator"), generator.expect("a generator"));
     let prompt = &examples[0].ids[..5];
-    let both = async |generator: &mut Generator| {
+    let mut both = async |generator: &mut Generator| {
         generator.reset();
         let metrics = evaluator.run(&examples).await?;
         let answer = generator

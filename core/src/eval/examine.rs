@@ -15,6 +15,7 @@ use super::suite::Suite;
 use super::text::{exact_match, f1};
 use super::{Evaluator, ifeval};
 use crate::data::{Example, Preparation, Tokenizer};
+use crate::gpu::breathe;
 use crate::model::{BatchGenerator, Model};
 use crate::{Error, Result};
 
@@ -231,7 +232,7 @@ impl Examiner {
     ) -> Result<Option<SuiteResult>> {
         let suite = &prepared.suite;
         let mut items: Vec<ItemResult> = prepared.items.iter().map(ItemResult::new).collect();
-        if let (false, Some(evaluator)) = (prepared.examples.is_empty(), &self.evaluator) {
+        if let (false, Some(evaluator)) = (prepared.examples.is_empty(), &mut self.evaluator) {
             let metrics = evaluator.per_example(&prepared.examples).await?;
             for (item, metrics) in items.iter_mut().zip(metrics) {
                 let targets = metrics.targets as f64;
@@ -243,7 +244,7 @@ impl Examiner {
                 }
             }
         }
-        if let (false, Some(evaluator)) = (prepared.choices.is_empty(), &self.evaluator) {
+        if let (false, Some(evaluator)) = (prepared.choices.is_empty(), &mut self.evaluator) {
             for (number, pairs) in prepared.choices.iter().enumerate() {
                 let found = evaluator.log_likelihoods(pairs).await?;
                 let sums: Vec<f64> = found.iter().map(|found| found.log_likelihood).collect();
@@ -277,6 +278,7 @@ impl Examiner {
                 return Ok(None);
             }
             for ((result, item), ids) in items.iter_mut().zip(&prepared.items).zip(answers) {
+                breathe().await;
                 let text = tokenizer.decode(&ids, true)?;
                 let text = suite.cut(&text);
                 text.trim().clone_into(&mut result.answer);

@@ -106,7 +106,7 @@ impl Evaluator {
     /// # Errors
     /// [`Error::Config`] for an example longer than the capacity, [`Error::Data`] for a token that is not in the vocabulary,
     /// [`Error::Gpu`] when the device fails.
-    pub async fn run<E: Examples + ?Sized>(&self, examples: &E) -> Result<EvalMetrics> {
+    pub async fn run<E: Examples + ?Sized>(&mut self, examples: &E) -> Result<EvalMetrics> {
         run(&self.pass, &self.plan, examples).await
     }
 
@@ -114,7 +114,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub async fn per_example<E: Examples + ?Sized>(&self, examples: &E) -> Result<Vec<EvalMetrics>> {
+    pub async fn per_example<E: Examples + ?Sized>(&mut self, examples: &E) -> Result<Vec<EvalMetrics>> {
         let mut all = Vec::with_capacity(examples.count());
         each(&self.pass, &self.plan, examples, |metrics| all.push(metrics)).await?;
         Ok(all)
@@ -125,7 +125,7 @@ impl Evaluator {
     /// # Errors
     /// [`Error::Data`] for a pair that lacks either: a caller without a context gives the token that begins texts. Otherwise as
     /// [`run`](Self::run), the two together being the example.
-    pub async fn log_likelihoods(&self, pairs: &[(Vec<u32>, Vec<u32>)]) -> Result<Vec<LogLikelihood>> {
+    pub async fn log_likelihoods(&mut self, pairs: &[(Vec<u32>, Vec<u32>)]) -> Result<Vec<LogLikelihood>> {
         for (number, (context, continuation)) in pairs.iter().enumerate() {
             for (what, ids) in [("context", context), ("continuation", continuation)] {
                 if ids.is_empty() {

@@ -5,7 +5,7 @@ use std::io;
 use super::safetensors::{self, Index};
 use super::{ModelFiles, SIDE_FILES};
 use crate::data::{Conversation, Message};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, turn};
 use crate::model::{Generator, Model, ModelBuilder, Sampling, Use};
 use crate::{Error, Result};
 
@@ -61,6 +61,7 @@ impl Folder {
     pub async fn load(&self, gpu: &Gpu, usage: Use) -> Result<Model> {
         let mut builder = ModelBuilder::new(gpu, &self.files.config, usage)?;
         for entry in self.files.tensors.for_model(&self.files.config)? {
+            turn().await;
             let bytes = entry.read(&self.weights[entry.file])?;
             builder.put(&entry.name, entry.dtype, &entry.shape, &bytes)?;
         }

@@ -1,7 +1,8 @@
 //! A shader and its constants, and the pipeline it compiles to.
 
-use super::{Gpu, trust};
-use std::{borrow::Cow, fmt::Write, sync::Arc};
+use super::{Closed, Gpu, pace, trust};
+use crate::Result;
+use std::{borrow::Cow, fmt::Write, sync::Arc, sync::OnceLock};
 
 /// A WGSL compute shader (entry point `main`) with values for its `override` constants.
 ///
@@ -107,30 +108,72 @@ macro_rules! params {
 }
 pub(crate) use params;
 
-/// A compiled kernel.
+/// A kernel as plans share it.
 pub(super) struct Pipeline {
+    kernel: Kernel,
+    pub bindings: Vec<Binding>,
+    compiled: OnceLock<Compiled>,
+}
+
+/// What the driver made of a kernel.
+pub(super) struct Compiled {
     pub pipeline: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,
-    pub bindings: Vec<Binding>,
+}
+
+impl Pipeline {
+    /// What the driver made of it, once [`Gpu::compile_all`] has been.
+    pub fn compiled(&self) -> &Compiled {
+        self.compiled.get().expect("compiled before it is used")
+    }
 }
 
 impl Gpu {
-    /// The kernel's pipeline, compiled the first time it is asked for. A failure shows in the enclosing scope.
+    /// The kernel's pipeline, compiled or not.
     pub(super) fn pipeline(&self, kernel: &Kernel) -> Arc<Pipeline> {
         let mut key = kernel.source.to_string();
         for (name, value) in &kernel.constants {
             write!(key, "\n{name}={value}").expect("a string takes any text");
         }
-        let mut pipelines = self.inner.pipelines.lock().expect("no thread panics while it compiles");
-        pipelines
-            .entry(key)
-            .or_insert_with(|| Arc::new(self.compile(kernel)))
-            .clone()
+        let uncompiled = || Pipeline {
+            bindings: bindings(&kernel.source),
+            kernel: kernel.clone(),
+            compiled: OnceLock::new(),
+        };
+        let mut pipelines = self
+            .inner
+            .pipelines
+            .lock()
+            .expect("no thread panics while it holds this");
+        pipelines.entry(key).or_insert_with(|| Arc::new(uncompiled())).clone()
     }
 
-    fn compile(&self, kernel: &Kernel) -> Pipeline {
+    /// Compile those of these that are not yet, where work is paced one a turn. One that fails stays as it was.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) with what the driver said of the first that fails.
+    pub(super) async fn compile_all(&self, doing: &str, pipelines: impl Iterator<Item = &Arc<Pipeline>>) -> Result<()> {
+        let mut fresh: Vec<(&Pipeline, Compiled, Closed)> = Vec::new();
+        for pipeline in pipelines {
+            let is_fresh = |other: &(&Pipeline, _, _)| std::ptr::eq(other.0, &**pipeline);
+            if pipeline.compiled.get().is_some() || fresh.iter().any(is_fresh) {
+                continue;
+            }
+            pace::breathe().await;
+            let scope = self.scope(doing);
+            let compiled = self.compile(pipeline);
+            fresh.push((pipeline, compiled, scope.close()));
+        }
+        for (pipeline, compiled, said) in fresh {
+            said.finish().await?;
+            // Somebody else's may be there by now; it is the same.
+            let _ = pipeline.compiled.set(compiled);
+        }
+        Ok(())
+    }
+
+    fn compile(&self, Pipeline { kernel, bindings, .. }: &Pipeline) -> Compiled {
         let label = Some(kernel.label.as_str());
-        let bindings = bindings(&kernel.source);
         let entries: Vec<_> = bindings
             .iter()
             .map(|binding| wgpu::BindGroupLayoutEntry {
@@ -169,10 +212,6 @@ impl Gpu {
             },
             cache: self.inner.pipeline_cache.as_ref(),
         });
-        Pipeline {
-            pipeline,
-            layout,
-            bindings,
-        }
+        Compiled { pipeline, layout }
     }
 }

@@ -34,6 +34,7 @@ pub use kernel::{Access, Binding, Kernel, Params, bindings, param_fields};
 pub use memory::{Memory, Submitted};
 pub use open::GpuOptions;
 pub use pace::Paced;
+pub(crate) use pace::{breathe, turn};
 pub use plan::{Plan, PlanBuilder};
 pub use profile::Timing;
 pub(crate) use read::{Pending, Staging};
@@ -54,6 +55,9 @@ const LARGEST_DISPATCH: u64 = 10_000_000_000;
 
 /// Seconds of work that one submit may carry, so that watchdogs stay asleep and a desktop usable.
 const SECONDS_PER_SUBMIT: f64 = 0.25;
+
+/// Seconds of work that one dispatch on a caller's device may carry: a part of a frame.
+const SECONDS_PER_SHARED_DISPATCH: f64 = 4e-3;
 
 /// A device and its queue, ours or the caller's, with the kernels compiled on it so far. Cheap to clone.
 #[derive(Clone)]
@@ -147,12 +151,16 @@ impl Gpu {
     }
 
     /// Operations that one dispatch of a plan that is now recorded may carry: what GPUs of 40 GFLOP/s do in a quarter of a second,
-    /// or less on a device that is known to be slower.
+    /// or less on a device that is known to be slower; on a caller's, what does not hold up a frame.
     pub(crate) fn work_per_dispatch(&self) -> u64 {
         if !self.bounds_submits() {
             return u64::MAX;
         }
-        self.work_per_submit().min(LARGEST_DISPATCH)
+        let most = self.work_per_submit().min(LARGEST_DISPATCH);
+        match self.inner.may_block {
+            true => most,
+            false => most.min((self.speed() * SECONDS_PER_SHARED_DISPATCH) as u64),
+        }
     }
 
     /// Whether shaders keep the run-time checks.

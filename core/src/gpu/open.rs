@@ -144,13 +144,14 @@ impl Gpu {
     }
 
     /// Work on the caller's device. Needs no feature, and of the limits of computing those that WebGPU guarantees; uses what
-    /// [`Gpu::wanted`] names where the device was asked for it. Nothing here blocks: what is awaited completes when the caller polls
+    /// [`Gpu::wanted`] names where the device was asked for it. Of the options, `device` and `profile` say nothing here. Nothing here blocks: what is awaited completes when the caller polls
     /// the device. Errors of buffers and shaders are caught in scopes of this crate's own, so that they never reach the caller's
-    /// handlers (profiling and [`bench`](crate::bench) aside; and in a browser that of what does not wait, as putting an adapter on a model); a device that is
-    /// lost is an [`Error::Gpu`] to whoever awaits something.
+    /// handlers (aside from those of profiling, [`bench`](crate::bench), tensors and plans that the caller itself makes, writes and runs; and in a browser that of
+    /// what does not wait, as putting an adapter on a model); a device that is destroyed is an [`Error::Gpu`] to whoever awaits something. One that
+    /// the driver gives up may never answer: its owner hears of it by the device's own callback, and drops what it awaits.
     ///
     /// # Errors
-    /// [`Error::Gpu`] naming every limit that is too low.
+    /// [`Error::Gpu`] naming every limit that is too low, and for [`Family::Cooperative`], which only a device of our own proves.
     pub fn new(device: wgpu::Device, queue: wgpu::Queue, options: &GpuOptions) -> Result<Self> {
         let (has, needs) = (device.limits(), wgpu::Limits::default());
         let mut low = Vec::new();
@@ -182,6 +183,16 @@ impl Gpu {
                 needs.max_compute_workgroup_size_x.into(),
             ),
             (
+                "max_compute_workgroup_size_y",
+                has.max_compute_workgroup_size_y.into(),
+                1,
+            ),
+            (
+                "max_compute_workgroup_size_z",
+                has.max_compute_workgroup_size_z.into(),
+                1,
+            ),
+            (
                 "max_compute_workgroups_per_dimension",
                 has.max_compute_workgroups_per_dimension.into(),
                 needs.max_compute_workgroups_per_dimension.into(),
@@ -193,6 +204,11 @@ impl Gpu {
         }
         if !low.is_empty() {
             return Err(Error::gpu("taking over the device", low.join("; ")));
+        }
+        if let Some(Family::Cooperative { .. }) = options.family {
+            let why =
+                "cooperative kernels are proved before they are used, on a device of this crate's own: see `Gpu::open`";
+            return Err(Error::gpu("taking over the device", why));
         }
         let info = device.adapter_info();
         Ok(Self::with(device, queue, info, options, false))

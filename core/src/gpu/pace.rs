@@ -20,14 +20,29 @@ thread_local! {
 }
 
 /// Wait for the turn to submit more; gives the operations that may be submitted.
-pub(super) async fn turn() -> u64 {
-    poll_fn(|_| match LEFT.get() {
+pub(crate) async fn turn() -> u64 {
+    poll_fn(|context| match LEFT.get() {
         None => Poll::Ready(u64::MAX),
-        // Whoever paces the work polls again without being woken.
-        Some(..=0) => Poll::Pending,
+        Some(..=0) => again(context),
         Some(left) => Poll::Ready(left as u64),
     })
     .await
+}
+
+/// Let whoever paces this work go on with something else: before what takes the processor long, as compiling does. Elsewhere nothing.
+pub(crate) async fn breathe() {
+    let mut has_paused = LEFT.get().is_none();
+    poll_fn(|context| match std::mem::replace(&mut has_paused, true) {
+        true => Poll::Ready(()),
+        false => again(context),
+    })
+    .await;
+}
+
+/// Whoever paces the work polls again without being woken; what it is combined with in there may not.
+fn again<T>(context: &mut Context) -> Poll<T> {
+    context.waker().wake_by_ref();
+    Poll::Pending
 }
 
 /// So much was submitted. What exceeds the budget is owed.
@@ -100,6 +115,15 @@ impl Gpu {
     }
 }
 
+/// What held before a budget holds again after it, also if the work panics.
+struct Budget(Option<i64>);
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        LEFT.set(self.0);
+    }
+}
+
 impl<'a, T> Paced<'a, T> {
     /// Begin work on this device; none is done yet.
     pub fn new(gpu: &Gpu, work: impl Future<Output = T> + 'a) -> Self {
@@ -113,7 +137,8 @@ impl<'a, T> Paced<'a, T> {
     }
 
     /// Go on: submit at most about as much as takes the device `budget`, by [`Gpu::speed`], and return at once; with the result once there is
-    /// one. The largest single dispatch may exceed a budget: later calls make up for it. While the work of two calls is under way, as
+    /// one. What is not cut may exceed a budget, and later calls make up for it: one dispatch, one tensor that is loaded, the update at a step's
+    /// end, which is submitted whole. Kernels are compiled one a call. While the work of two calls is under way, as
     /// when the device is slower than thought, a call submits nothing.
     ///
     /// # Panics
@@ -127,9 +152,10 @@ impl<'a, T> Paced<'a, T> {
         };
         // What was not used up is not saved up: a call submits no more than one budget.
         let given = self.left.saturating_add(more).min(more);
-        let before = LEFT.replace(Some(given));
+        let budget = Budget(LEFT.replace(Some(given)));
         let polled = self.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        self.left = LEFT.replace(before).unwrap_or(0);
+        self.left = LEFT.get().unwrap_or(0);
+        drop(budget);
         let spent = given.saturating_sub(self.left);
         if spent > 0 {
             self.submitted += spent as u64;

@@ -2,7 +2,7 @@
 
 use super::kernel::Pipeline;
 use super::pace;
-use super::{Access, Counts, Gpu, Grid, Kernel, Of, Params, Rows, Scalars, Storage, Tensor, param_fields};
+use super::{Access, Closed, Counts, Gpu, Grid, Kernel, Of, Params, Rows, Scalars, Storage, Tensor, param_fields};
 use crate::Result;
 use std::borrow::Cow;
 use std::iter::Peekable;
@@ -13,7 +13,7 @@ const SLOT: u64 = 256;
 
 /// Floating-point operations that take as long as moving one byte, on an adapter that computes 10 TFLOP/s and moves 1 TB/s:
 /// what a dispatch costs at least.
-const PER_BYTE: u64 = 10;
+pub(super) const PER_BYTE: u64 = 10;
 
 pub(super) enum Command {
     Dispatch {
@@ -55,7 +55,7 @@ impl Command {
         let (Self::Dispatch { pipeline, group, .. }, true) = (self, workgroups.iter().all(|&n| n > 0)) else {
             return;
         };
-        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_pipeline(&pipeline.compiled().pipeline);
         pass.set_bind_group(0, group, &[]);
         pass.dispatch_workgroups(workgroups[0], workgroups[1], workgroups[2]);
     }
@@ -94,11 +94,12 @@ enum Step {
 pub struct PlanBuilder {
     gpu: Gpu,
     label: String,
-    scope: super::Scope,
     steps: Vec<Step>,
     params: Vec<u8>,
     rules: Vec<Rows>,
     scratch: Option<Tensor>,
+    /// What the device says of scratch that was made.
+    said: Vec<Closed>,
     sliced_as: Option<u32>,
 }
 
@@ -108,11 +109,11 @@ impl PlanBuilder {
         Self {
             gpu: gpu.clone(),
             label: label.into(),
-            scope: gpu.scope(format!("building the plan {label:?}")),
             steps: Vec::new(),
             params: Vec::new(),
             rules: Vec::new(),
             scratch: None,
+            said: Vec::new(),
             sliced_as: None,
         }
     }
@@ -120,6 +121,11 @@ impl PlanBuilder {
     /// The device the plan is for.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// What errors say that somebody was at.
+    fn doing(&self) -> String {
+        format!("building the plan {:?}", self.label)
     }
 
     /// Let the plan use this tensor as its scratch.
@@ -140,9 +146,13 @@ impl PlanBuilder {
 
     /// A buffer of at least `len` numbers, lent or made now, which each user writes and reads before the next one does.
     pub fn scratch(&mut self, len: u64) -> Tensor {
-        let gpu = &self.gpu;
         let lent = self.scratch.take().filter(|scratch| scratch.len() >= len);
-        let scratch = lent.unwrap_or_else(|| gpu.tensor("scratch", len, Default::default()));
+        let scratch = lent.unwrap_or_else(|| {
+            let scope = self.gpu.scope(self.doing());
+            let made = self.gpu.tensor("scratch", len, Default::default());
+            self.said.push(scope.close());
+            made
+        });
         self.scratch.insert(scratch).clone()
     }
 
@@ -220,12 +230,21 @@ impl PlanBuilder {
         self.steps.push(Step::Other(Command::Copy(from.clone(), to.clone())));
     }
 
-    /// Make the plan: its uniforms, its bind groups.
+    /// Make the plan: its pipelines, its uniforms, its bind groups.
     ///
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu) when a shader does not compile or memory runs out.
     pub async fn finish(self) -> Result<Plan> {
-        let gpu = &self.gpu;
+        let (gpu, doing) = (&self.gpu, self.doing());
+        for said in self.said {
+            said.finish().await?;
+        }
+        let pipelines = self.steps.iter().filter_map(|step| match step {
+            Step::Dispatch(dispatch) => Some(&dispatch.pipeline),
+            Step::Other(_) => None,
+        });
+        gpu.compile_all(&doing, pipelines).await?;
+        let scope = gpu.scope(doing);
         let uniform = |label: &str, bytes: u64| {
             let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
@@ -270,7 +289,7 @@ impl PlanBuilder {
                         .collect();
                     let group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
                         label: Some(&d.label),
-                        layout: &d.pipeline.layout,
+                        layout: &d.pipeline.compiled().layout,
                         entries: &entries,
                     });
                     Command::Dispatch {
@@ -294,7 +313,7 @@ impl PlanBuilder {
             params,
             dynamic,
         };
-        self.scope.finish().await?;
+        scope.finish().await?;
         // A lost device has no more errors for a scope.
         plan.gpu.check_failure("building a plan")?;
         Ok(plan)

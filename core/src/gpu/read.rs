@@ -3,6 +3,7 @@
 use super::{Gpu, Memory, Tensor};
 use crate::{Error, Result};
 use futures_channel::oneshot;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Bytes read back per piece: bounds the staging memory.
 const PIECE: u64 = 32 << 20;
@@ -36,18 +37,33 @@ impl Gpu {
     pub(crate) fn wait(&self, doing: &str, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         if self.inner.may_block {
             let timeout = None;
-            let polled = self.device().poll(wgpu::PollType::Wait {
+            let polled = self.poll(wgpu::PollType::Wait {
                 submission_index,
                 timeout,
             });
-            if let Err(error) = polled {
+            if let Err(why) = polled {
                 // What was submitted to a device that is lost cannot be waited for: let it say that it is.
-                let _ = self.device().poll(wgpu::PollType::Poll);
+                let _ = self.poll(wgpu::PollType::Poll);
                 self.check_failure(doing)?;
-                return Err(Error::gpu(doing, error.to_string()));
+                return Err(Error::gpu(doing, why));
             }
         }
         self.check_failure(doing)
+    }
+
+    /// Poll a device of our own. wgpu panics where the driver gives the device up meanwhile: that is a loss like any other.
+    pub(super) fn poll(&self, poll: wgpu::PollType) -> std::result::Result<(), String> {
+        let polled = catch_unwind(AssertUnwindSafe(|| self.device().poll(poll)));
+        match polled {
+            Ok(status) => status.map(drop).map_err(|error| error.to_string()),
+            Err(_) => {
+                let why = "the device was lost".to_owned();
+                if let Ok(mut first) = self.inner.failure.lock() {
+                    first.get_or_insert_with(|| why.clone());
+                }
+                Err(why)
+            }
+        }
     }
 
     /// Whether the device can still be used, without waiting for it.

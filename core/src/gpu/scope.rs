@@ -58,7 +58,7 @@ impl Gpu {
     fn or_lost(&self, doing: &str, error: Error) -> Error {
         if self.inner.may_block {
             // Natively it says so when it is polled.
-            let _ = self.device().poll(wgpu::PollType::Poll);
+            let _ = self.poll(wgpu::PollType::Poll);
         }
         self.check_failure(doing).err().unwrap_or(error)
     }

@@ -1,6 +1,7 @@
 //! A range of a buffer and how its numbers are stored.
 
-use super::{Gpu, Memory};
+use super::plan::PER_BYTE;
+use super::{Gpu, Memory, pace};
 use crate::Result;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -183,10 +184,12 @@ impl Gpu {
         const PIECE: usize = 16 << 20;
         for (i, piece) in bytes.chunks(PIECE).enumerate() {
             self.write_at(tensor, start + (i * PIECE) as u64, piece);
+            pace::spend(PER_BYTE * piece.len() as u64);
             let written = self.inner.written.fetch_add(piece.len(), Relaxed) + piece.len();
             if written >= PIECE {
                 self.inner.written.store(0, Relaxed);
                 self.queue().submit([]);
+                self.submitted().add(0);
                 self.wait("uploading", None)?;
             }
         }

@@ -6,11 +6,25 @@ use crate::gpu::Counts;
 use crate::ops::gather;
 use crate::{Error, Result};
 
+/// Whether rows are where kernels, which check nothing, expect them: as [`MicroBatch`] says.
+fn is_consistent(batch: &MicroBatch) -> bool {
+    let n = batch.tokens.len();
+    let (starts, ends) = (&batch.segment_start, &batch.segment_end);
+    [&batch.positions, starts, ends, &batch.example]
+        .iter()
+        .all(|rows| rows.len() == n)
+        && batch.targets.len() == batch.target_rows.len()
+        && batch.target_rows.is_sorted_by(|a, b| a < b)
+        && batch.target_rows.last().is_none_or(|&row| (row as usize) < n)
+        && (starts.is_sorted() && ends.is_sorted())
+        && (0..n).all(|i| starts[i] as usize <= i && i < ends[i] as usize && ends[i] as usize <= n)
+}
+
 impl Pass {
     /// Upload a micro-batch.
     ///
     /// # Errors
-    /// [`Error::Data`] when it does not fit the capacity, or a token is not in the vocabulary; [`Error::Gpu`] when the device refuses it.
+    /// [`Error::Data`] when it does not fit the capacity, contradicts itself, or a token is not in the vocabulary; [`Error::Gpu`] when the device refuses it.
     pub async fn upload(&self, batch: &MicroBatch) -> Result<Counts> {
         let n = batch.tokens.len();
         if n > self.capacity as usize {
@@ -18,6 +32,10 @@ impl Pass {
                 "a micro-batch of {n} tokens exceeds the capacity of {}",
                 self.capacity
             )));
+        }
+        if !is_consistent(batch) {
+            let why = "a micro-batch's positions, segments, examples and targets are not those of its tokens";
+            return Err(Error::data(why));
         }
         if let Some(id) = batch
             .tokens

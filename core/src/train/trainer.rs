@@ -5,7 +5,7 @@ use super::window::Window;
 use super::{Recompute, TrainConfig, WeightDecayOn, schedule};
 use crate::data::{Examples, MicroBatch};
 use crate::eval::{self, EvalMetrics};
-use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor, Timing};
+use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor, Timing, turn};
 use crate::model::{Model, Pass};
 use crate::ops::{adamw, gradient_norm, loss_sum::METRICS};
 use crate::{Error, Result};
@@ -208,21 +208,15 @@ impl Trainer {
 
     /// Submit one optimizer step over these micro-batches, no more than two of which are under way at once: there is room for the
     /// next when an earlier one is done. Where this crate may block, that is waited for; on a caller's device and in a browser the
-    /// future waits. One that is dropped gives the step up, as if it had never begun.
+    /// future waits. One that is dropped gives the step up, as if it had never begun; in a browser, where the last that is waited for is
+    /// what the device says of the update, [`Trainer::step`] tells whether it has been.
     ///
     /// # Errors
     /// [`Error::Busy`] when the metrics of two steps have not been read; [`Error::Data`] when there is no target in the step, or a
     /// micro-batch does not fit; [`Error::Diverged`] once a step has diverged; [`Error::Gpu`] when the device fails, and until
     /// a state is restored where it refused a part of an update.
     pub async fn submit(&mut self, batches: &[MicroBatch]) -> Result<()> {
-        if let Some(step) = self.diverged {
-            return Err(diverged(step));
-        }
-        self.check_whole("training")?;
-        let targets: usize = batches.iter().map(|b| b.targets.len()).sum();
-        if targets == 0 {
-            return Err(Error::data(format!("step {} has no target", self.step + 1)));
-        }
+        let targets = self.targets(batches)?;
         if self.in_flight.len() >= IN_FLIGHT {
             return Err(Error::Busy);
         }
@@ -234,6 +228,7 @@ impl Trainer {
             self.run_micro_batch(batch, &scalars).await?;
         }
         // Half an update would be no model's weights: it is submitted as a whole, and owed where work is paced.
+        turn().await;
         let (doing, counts) = ("updating the weights", Counts::default());
         let before = || {
             self.update.write_counts(&counts, &scalars);
@@ -259,6 +254,18 @@ impl Trainer {
             self.in_flight.pop_back();
         }
         refused
+    }
+
+    /// The targets of the next step, if it may be taken.
+    fn targets(&self, batches: &[MicroBatch]) -> Result<usize> {
+        if let Some(step) = self.diverged {
+            return Err(diverged(step));
+        }
+        self.check_whole("training")?;
+        match batches.iter().map(|b| b.targets.len()).sum() {
+            0 => Err(Error::data(format!("step {} has no target", self.step + 1))),
+            targets => Ok(targets),
+        }
     }
 
     /// Submit the update, whose counts are written, and what reads this step's numbers back.
@@ -319,19 +326,23 @@ impl Trainer {
         Ok(())
     }
 
-    /// Take one optimizer step over these micro-batches, timing each dispatch; see [`Plan::profile`]. Its metrics are not read.
+    /// Take one optimizer step over these micro-batches, timing each dispatch; see [`Plan::profile`]. Its metrics are not read. Given up
+    /// in the middle, it leaves a trainer that has to be restored.
     ///
     /// # Errors
     /// As [`Trainer::submit`] and [`Plan::profile`].
     pub async fn profile(&mut self, batches: &[MicroBatch]) -> Result<Vec<Timing>> {
-        let scalars = self.scalars(batches.iter().map(|b| b.targets.len()).sum());
+        let scalars = self.scalars(self.targets(batches)?);
+        self.begin_gradients().await?;
         let mut timings = Vec::new();
         for batch in batches {
             let counts = self.pass.upload(batch).await?;
             timings.extend(self.micro.profile(&counts, &scalars).await?);
         }
+        self.torn = true;
         timings.extend(self.update.profile(&Counts::default(), &scalars).await?);
         self.clear_sums();
+        (self.torn, self.given_up) = (false, false);
         self.step += 1;
         Ok(timings)
     }
@@ -367,8 +378,9 @@ impl Trainer {
     /// Evaluate the model as it is after the steps submitted so far.
     ///
     /// # Errors
-    /// [`Error::Config`] for an example longer than the capacity, [`Error::Gpu`] when the device fails.
-    pub async fn evaluate<E: Examples + ?Sized>(&self, examples: &E) -> Result<EvalMetrics> {
+    /// [`Error::Config`] for an example longer than the capacity, [`Error::Data`] for a token that is not in the vocabulary,
+    /// [`Error::Gpu`] when the device fails, and until a state is restored where it refused a part of an update.
+    pub async fn evaluate<E: Examples + ?Sized>(&mut self, examples: &E) -> Result<EvalMetrics> {
         self.check_whole("evaluating")?;
         eval::run(&self.pass, &self.eval, examples).await
     }
@@ -377,7 +389,8 @@ impl Trainer {
     /// checkpoint's names, or PEFT's for an adapter. In f32, after the steps submitted so far.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when reading back fails, and what `take` returns.
+    /// [`Error::Gpu`] when reading back fails, and until a state is restored where the device refused a part of an update; what `take`
+    /// returns.
     pub async fn state(&self, mut take: impl FnMut(&str, &[usize], Vec<f32>) -> Result<()>) -> Result<()> {
         self.check_whole("telling the state")?;
         for (name, shape) in self.model.trained_tensors() {
@@ -447,6 +460,7 @@ impl Trainer {
             encoder.clear_buffer(tensor.buffer(), 0, None);
         }
         self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.submitted().add(0);
     }
 
     /// The names that [`Trainer::state`] tells, in its order.
@@ -459,7 +473,8 @@ impl Trainer {
     /// Go back to the state after `step` steps: `state(name)` gives the numbers that [`Trainer::state`] told by that name.
     ///
     /// # Errors
-    /// [`Error::Weights`] for a tensor of the wrong size, and what `state` returns.
+    /// [`Error::Weights`] for a tensor of the wrong size, [`Error::Gpu`] when the device refuses one, and what `state` returns. Until
+    /// all are put back, steps and evaluations are refused.
     pub fn restore(&mut self, step: u64, mut state: impl FnMut(&str) -> Result<Vec<f32>>) -> Result<()> {
         for name in self.state_names() {
             self.restore_tensor(&name, &state(&name)?)?;
@@ -481,10 +496,14 @@ impl Trainer {
             .find_map(|(buffers, suffix)| Some((buffers, name.strip_suffix(suffix)?)));
         let (buffers, name) = found.unwrap_or((weights.0, name));
         let write = || self.model.write_trained(buffers, name, values);
-        self.gpu.told_at_once("restoring a state", write)
+        let written = self.gpu.told_at_once("restoring a state", write);
+        // Of two states until the rest has followed; what does not fit is not written.
+        self.torn |= !matches!(written, Err(Error::Weights { .. }));
+        written
     }
 
-    /// Every tensor is put back: the state is that after `step` steps.
+    /// Every tensor is put back: the state is that after `step` steps. Metrics of steps before that were not read are forgotten. Where
+    /// the device refuses it, the next step or evaluation says so.
     pub fn restored(&mut self, step: u64) {
         // A run that diverged may go on from an earlier state.
         let given_up = self.given_up;
@@ -496,6 +515,8 @@ impl Trainer {
             Ok(())
         };
         self.torn = self.gpu.told_at_once("restoring a state", clear).is_err();
+        // What they would tell is of the weights before, that those diverged too.
+        self.in_flight.clear();
         self.given_up &= self.torn;
         self.diverged = None;
         self.step = step;

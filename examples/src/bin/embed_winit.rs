@@ -166,7 +166,7 @@ impl App {
     fn script(&mut self, context: &egui::Context) -> Result<()> {
         let (done, state, answering) = {
             let session = self.session.borrow();
-            (session.done(), session.state, session.is_answering())
+            (session.done, session.state, session.is_answering())
         };
         if self.options.lose_device_after.is_some_and(|steps| done >= steps) {
             // It is told to be lost when nothing is under way any more, and by then must not be drawn with.
@@ -248,7 +248,7 @@ impl eframe::App for App {
 impl App {
     fn controls(&self, ui: &mut Ui) {
         let mut session = self.session.borrow_mut();
-        let (done, steps) = (session.done(), self.options.steps);
+        let (done, steps) = (session.done, self.options.steps);
         ui.horizontal(|ui| {
             ui.heading("Tuning the base model");
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| ui.weak(&self.adapter));
@@ -402,7 +402,7 @@ fn main() -> Result<()> {
 
 /// What there was, when the window is gone.
 fn tell(session: &Session, outcome: &Outcome) -> Result<()> {
-    println!("steps: {}", session.done());
+    println!("steps: {}", session.done);
     if let (Some([_, first]), Some([_, last])) = (session.losses.first(), session.losses.last()) {
         println!("loss: {first:.3} at first, {last:.3} at last");
     }

@@ -65,7 +65,7 @@ pub fn run(args: EvalArgs) -> Result<Outcome> {
     rows.warn_of_bad_rows();
     let gpu = devices::open(&args.device)?;
     let model = load(&args.model, &source, &gpu, args.json)?;
-    let evaluator = block_on(Evaluator::new(&model, rows.examples.longest().max(512)))?;
+    let mut evaluator = block_on(Evaluator::new(&model, rows.examples.longest().max(512)))?;
     pipeline_cache::write(&gpu);
     let result = block_on(evaluator.run(&rows.examples))?;
     if args.json {

@@ -69,7 +69,7 @@ impl Evaluations {
     pub fn run(
         &mut self,
         job: &Job,
-        trainer: &Trainer,
+        trainer: &mut Trainer,
         step: u64,
         counters: &mut Counters,
     ) -> Result<Option<(Map<String, Value>, Evaluated)>> {

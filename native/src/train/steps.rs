@@ -254,7 +254,7 @@ impl Log {
     fn evaluate(
         &mut self,
         job: &Job,
-        trainer: &Trainer,
+        trainer: &mut Trainer,
         evaluations: &mut Evaluations,
         step: u64,
     ) -> Result<Option<bool>> {

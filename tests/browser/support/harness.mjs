@@ -62,7 +62,6 @@ export async function launch({ webgpu = true } = {}) {
         "--disable-sync",
         "--no-first-run",
       ],
-      timeout: 180_000,
     });
   if (!webgpu) return start();
   return (browser ??= await start());
