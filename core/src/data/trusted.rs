@@ -54,6 +54,11 @@ pub(super) fn check(tokenizer_json: &[u8]) -> Result<()> {
             return Err(bad("a decoder that strips the ends of tokens is not supported"));
         }
     }
+    for part in [&outline.normalizer, &outline.pre_tokenizer, &outline.decoder] {
+        if objects(part).any(|value| value["pattern"]["String"] == "") {
+            return Err(bad("a step with a pattern of nothing is not supported"));
+        }
+    }
     for part in [
         [&outline.normalizer, &outline.pre_tokenizer],
         [&outline.decoder, &Value::Null],

@@ -1,6 +1,7 @@
 //! The training loop's device side: one optimizer step at a time.
 
 use super::buffers::Buffers;
+use super::step_metrics::StepMetrics;
 use super::window::Window;
 use super::{Recompute, TrainConfig, WeightDecayOn, schedule};
 use crate::data::{Examples, MicroBatch};
@@ -13,37 +14,6 @@ use std::collections::VecDeque;
 
 /// Steps whose metrics may be on their way.
 const IN_FLIGHT: usize = 2;
-
-/// What one optimizer step did.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepMetrics {
-    /// The step, from 1.
-    pub step: u64,
-    /// Sum of −log p over its targets, before the update.
-    pub loss_sum: f64,
-    /// Targets that were the model's likeliest token.
-    pub correct: f64,
-    /// Supervised targets in the step.
-    pub targets: u64,
-    /// Tokens in the step.
-    pub tokens: u64,
-    /// Token rows that were dispatched for them, see [`Plan::token_rows`].
-    pub token_rows: u64,
-    /// Norm of all gradients, before clipping.
-    pub grad_norm: f64,
-    /// The learning rate that was used.
-    pub learning_rate: f64,
-    /// Operations of the step as [`Plan::work`] estimates them: over the seconds it took, they are what
-    /// [`Gpu::set_speed`] wants to know.
-    pub work: u64,
-}
-
-impl StepMetrics {
-    /// Mean loss of a target.
-    pub fn loss(&self) -> f64 {
-        self.loss_sum / self.targets as f64
-    }
-}
 
 /// A step whose numbers are on their way.
 struct InFlight {
