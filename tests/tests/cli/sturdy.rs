@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, SystemTime};
 
-use super::held::{LONG, wait_until};
+use super::held::LONG;
 use super::*;
 
 const MORE: [&str; 4] = ["--max-steps", "12", "--save-steps", "1"];
@@ -185,7 +185,7 @@ fn a_folder_that_is_removed_is_made_again() {
     for remove in ways {
         let bench = Bench::new();
         let held = bench.held(&LONG);
-        wait_until(|| remove(&bench.path("out")));
+        held::wait_until(|| remove(&bench.path("out")));
         let ended = held.ended(&bench);
         assert!(ended.err.contains("warning: out was removed"), "{}", ended.err);
         ended.fine();
@@ -203,7 +203,7 @@ fn a_folder_that_becomes_a_file_ends_the_run() {
     let bench = Bench::new();
     let held = bench.held(&LONG);
     fs::rename(bench.path("out"), bench.path("gone")).unwrap();
-    wait_until(|| {
+    held::wait_until(|| {
         // The run may have made it again.
         let _ = fs::remove_dir_all(bench.path("out"));
         fs::File::create_new(bench.path("out")).is_ok()
@@ -223,7 +223,7 @@ fn files_that_are_removed_are_written_again() {
     let bench = Bench::new();
     let held = bench.held(&LONG);
     for name in ["metrics.jsonl", "run.json", "report.html", "run.lock"] {
-        wait_until(|| fs::remove_file(bench.path("out").join(name)).is_ok());
+        held::wait_until(|| fs::remove_file(bench.path("out").join(name)).is_ok());
     }
     fs::remove_dir_all(bench.path("out/checkpoint-10")).unwrap();
     let ended = held.ended(&bench);
