@@ -45,7 +45,7 @@ pub use tensor::{Storage, Tensor};
 
 use crate::ops::matmul::{Class, Tile};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, atomic::AtomicU64, atomic::AtomicUsize, atomic::Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, atomic::AtomicU64, atomic::AtomicUsize, atomic::Ordering::Relaxed};
 
 /// Operations a second that a GPU is trusted with before any were measured: those of a slow integrated one.
 const FIRST_SPEED: f64 = 1e11;
@@ -85,7 +85,7 @@ struct Inner {
     /// Tiles that were measured to be fastest.
     tiles: Mutex<BTreeMap<Class, Tile>>,
     /// The first error of our own device that no scope caught, or why it was lost.
-    failure: Arc<Mutex<Option<String>>>,
+    failure: Arc<OnceLock<String>>,
 }
 
 impl std::fmt::Debug for Gpu {

@@ -114,18 +114,14 @@ impl Gpu {
         let gpu = Self::with(device, queue, adapter.get_info(), &options, true);
         let failure = gpu.inner.failure.clone();
         gpu.device().on_uncaptured_error(Arc::new(move |error| {
-            if let Ok(mut first) = failure.lock() {
-                first.get_or_insert_with(|| one_line(&error));
-            }
+            failure.get_or_init(|| one_line(&error));
         }));
         let failure = gpu.inner.failure.clone();
         gpu.device().set_device_lost_callback(move |reason, message| {
-            if let Ok(mut first) = failure.lock() {
-                first.get_or_insert_with(|| match reason {
-                    wgpu::DeviceLostReason::Destroyed => "the device was destroyed".to_owned(),
-                    wgpu::DeviceLostReason::Unknown => format!("the device was lost: {message}"),
-                });
-            }
+            failure.get_or_init(|| match reason {
+                wgpu::DeviceLostReason::Destroyed => "the device was destroyed".to_owned(),
+                wgpu::DeviceLostReason::Unknown => format!("the device was lost: {message}"),
+            });
         });
         crate::ops::matmul::prove(&gpu).await?;
         Ok(gpu)
@@ -144,11 +140,14 @@ impl Gpu {
     }
 
     /// Work on the caller's device. Needs no feature, and of the limits of computing those that WebGPU guarantees; uses what
-    /// [`Gpu::wanted`] names where the device was asked for it. Of the options, `device` and `profile` say nothing here. Nothing here blocks: what is awaited completes when the caller polls
-    /// the device. Errors of buffers and shaders are caught in scopes of this crate's own, so that they never reach the caller's
-    /// handlers (aside from those of profiling, [`bench`](crate::bench), tensors and plans that the caller itself makes, writes and runs; and in a browser that of
-    /// what does not wait, as putting an adapter on a model); a device that is destroyed is an [`Error::Gpu`] to whoever awaits something. One that
-    /// the driver gives up may never answer: its owner hears of it by the device's own callback, and drops what it awaits.
+    /// [`Gpu::wanted`] names where the device was asked for it. Of the options, `device` and `profile` say nothing here. Nothing here
+    /// blocks: what is awaited completes when the caller polls the device.
+    ///
+    /// Errors of buffers and shaders are caught in scopes of this crate's own, so that they never reach the caller's handlers (aside
+    /// from those of profiling, [`bench`](crate::bench), tensors and plans that the caller itself makes, writes and runs; and in a
+    /// browser that of what does not wait, as putting an adapter on a model). A device that is destroyed is an [`Error::Gpu`] to
+    /// whoever awaits something. One that the driver gives up may never answer: its owner hears of it by the device's own callback,
+    /// and drops what it awaits.
     ///
     /// # Errors
     /// [`Error::Gpu`] naming every limit that is too low, and for [`Family::Cooperative`], which only a device of our own proves.

@@ -57,11 +57,8 @@ impl Gpu {
         match polled {
             Ok(status) => status.map(drop).map_err(|error| error.to_string()),
             Err(_) => {
-                let why = "the device was lost".to_owned();
-                if let Ok(mut first) = self.inner.failure.lock() {
-                    first.get_or_insert_with(|| why.clone());
-                }
-                Err(why)
+                let first = self.inner.failure.get_or_init(|| "the device was lost".to_owned());
+                Err(first.clone())
             }
         }
     }
@@ -71,7 +68,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] when it is lost or has reported an error that no scope caught.
     pub(crate) fn check_failure(&self, doing: &str) -> Result<()> {
-        match &*self.inner.failure.lock().expect("no thread panics while it holds this") {
+        match self.inner.failure.get() {
             Some(why) => Err(Error::gpu(doing, why.clone())),
             None => Ok(()),
         }
