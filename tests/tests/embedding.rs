@@ -22,7 +22,7 @@ use wgpu_sft::eval::Evaluator;
 use wgpu_sft::formats::Folder;
 use wgpu_sft::gpu::{Family, Gpu, GpuOptions, Paced};
 use wgpu_sft::model::{Generator, Model, Sampling, Use};
-use wgpu_sft::train::{StepMetrics, TrainConfig, Trainer};
+use wgpu_sft::train::{Method, StepMetrics, TrainConfig, Trainer};
 use wgpu_sft::{Error, Result};
 use wgpu_sft_tests::fixture;
 

@@ -35,6 +35,7 @@ pub use memory::{Memory, Submitted};
 pub use open::GpuOptions;
 pub use pace::Paced;
 pub(crate) use pace::{breathe, turn};
+pub(crate) use plan::PER_BYTE;
 pub use plan::{Plan, PlanBuilder};
 pub use profile::Timing;
 pub(crate) use read::{Pending, Staging};

@@ -54,7 +54,8 @@ pub(super) fn spend(work: u64) {
 /// Work on a caller's device in small portions: training, evaluating, answering, anything of this crate that is awaited.
 ///
 /// A program that draws frames makes one of a future, and once a frame calls [`advance`](Self::advance), then polls its device as it does
-/// anyway. Nothing here blocks. Dropping it gives the work up: what was submitted ends, nothing more is.
+/// anyway. Nothing here blocks. Dropping it gives the work up: what was submitted ends, nothing more is, except
+/// the rest of an [update](crate::train::Trainer::submit) that has begun.
 ///
 /// ```no_run
 /// # use wgpu_sft::{Result, data::MicroBatch, gpu::{Gpu, Paced}, train::Trainer};
@@ -137,8 +138,8 @@ impl<'a, T> Paced<'a, T> {
     }
 
     /// Go on: submit at most about as much as takes the device `budget`, by [`Gpu::speed`], and return at once; with the result once there is
-    /// one. What is not cut may exceed a budget, and later calls make up for it: one dispatch, one tensor that is loaded, the update at a step's
-    /// end, which is submitted whole. Kernels are compiled one a call. While the work of two calls is under way, as
+    /// one. What is not cut may exceed a budget, and later calls make up for it: one dispatch, one tensor that is loaded.
+    /// Kernels are compiled one a call. While the work of two calls is under way, as
     /// when the device is slower than thought, a call submits nothing.
     ///
     /// # Panics

@@ -5,7 +5,6 @@ use super::pace;
 use super::{Access, Closed, Counts, Gpu, Grid, Kernel, Of, Params, Rows, Scalars, Storage, Tensor, param_fields};
 use crate::Result;
 use std::borrow::Cow;
-use std::iter::Peekable;
 use std::sync::Arc;
 
 /// Uniform slots lie this many bytes apart, the largest alignment an adapter may ask for.
@@ -13,7 +12,7 @@ const SLOT: u64 = 256;
 
 /// Floating-point operations that take as long as moving one byte, on an adapter that computes 10 TFLOP/s and moves 1 TB/s:
 /// what a dispatch costs at least.
-pub(super) const PER_BYTE: u64 = 10;
+pub(crate) const PER_BYTE: u64 = 10;
 
 pub(super) enum Command {
     Dispatch {
@@ -335,15 +334,9 @@ impl Plan {
     /// never cut. Returns at once, with the last piece.
     pub fn run(&self, counts: &Counts, scalars: &Scalars) -> Option<wgpu::SubmissionIndex> {
         self.write_counts(counts, scalars);
-        self.submit_all(counts)
-    }
-
-    /// Submit all of it, the counts being [written](Self::write_counts).
-    pub(crate) fn submit_all(&self, counts: &Counts) -> Option<wgpu::SubmissionIndex> {
-        let (most, mut last) = (self.gpu.work_per_submit(), None);
-        let mut commands = self.commands.iter().peekable();
-        while commands.peek().is_some() {
-            last = Some(self.submit(&mut commands, counts, most));
+        let (mut submitted, mut last) = (0, None);
+        while !self.is_whole(submitted) {
+            last = Some(self.submit(&mut submitted, counts, u64::MAX));
         }
         last
     }
@@ -358,25 +351,21 @@ impl Plan {
         self.gpu
             .told(&self.label, || self.write_counts(counts, scalars))
             .await?;
-        let mut last = None;
-        let mut commands = self.commands.iter().peekable();
-        while commands.peek().is_some() {
-            let piece = || self.submit(&mut commands, counts, most.min(self.gpu.work_per_submit()));
+        let (mut submitted, mut last) = (0, None);
+        while !self.is_whole(submitted) {
+            let piece = || self.submit(&mut submitted, counts, most);
             last = Some(self.gpu.told(&self.label, piece).await?);
-            if commands.peek().is_some() {
+            if !self.is_whole(submitted) {
                 most = pace::turn().await;
             }
         }
         Ok(last)
     }
 
-    /// Submit the next commands of at most `most` operations, one at least.
-    fn submit<'a>(
-        &self,
-        commands: &mut Peekable<impl Iterator<Item = &'a Command>>,
-        counts: &Counts,
-        most: u64,
-    ) -> wgpu::SubmissionIndex {
+    /// Submit the commands after those that are `submitted`: of at most `most` operations and no more than a submit may carry, one at least.
+    /// The counts are [written](Self::write_counts).
+    pub(crate) fn submit(&self, submitted: &mut usize, counts: &Counts, most: u64) -> wgpu::SubmissionIndex {
+        let most = most.min(self.gpu.work_per_submit());
         let mut encoder = self
             .gpu
             .device()
@@ -384,11 +373,16 @@ impl Plan {
                 label: Some(&self.label),
             });
         let mut pass: Option<wgpu::ComputePass<'static>> = None;
-        let (mut submitted, mut dispatches) = (0, 0);
-        while let Some(command) = commands.next_if(|c| submitted == 0 || submitted + c.cost() <= most) {
+        let (mut work, mut dispatches) = (0, 0);
+        while let Some(command) = self
+            .commands
+            .get(*submitted)
+            .filter(|c| work == 0 || work + c.cost() <= most)
+        {
+            *submitted += 1;
             let Command::Dispatch { .. } = command else {
                 pass = None;
-                submitted += command.cost();
+                work += command.cost();
                 command.encode_transfer(&mut encoder);
                 continue;
             };
@@ -398,14 +392,19 @@ impl Plan {
             }
             let pass = pass.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
             command.encode_dispatch(pass, workgroups);
-            submitted += command.cost();
+            work += command.cost();
             dispatches += 1;
         }
         drop(pass);
         let index = self.gpu.queue().submit([encoder.finish()]);
         self.gpu.submitted().add(dispatches);
-        pace::spend(submitted);
+        pace::spend(work);
         index
+    }
+
+    /// Whether so many submitted commands are all of them.
+    pub(crate) fn is_whole(&self, submitted: usize) -> bool {
+        submitted >= self.commands.len()
     }
 
     /// Operations of one run over full buffers, as estimated for [`Gpu::set_speed`].

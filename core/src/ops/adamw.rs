@@ -1,7 +1,12 @@
 //! The AdamW update over flat tensors.
 
-use crate::gpu::{Grid, Kernel, PlanBuilder, Rows, Tensor};
+use crate::gpu::{Gpu, Grid, Kernel, PER_BYTE, PlanBuilder, Rows, Tensor};
 use wgpu_sft_shaders::ADAMW;
+
+/// Bytes of a gradient whose update is as much as one dispatch may carry: as many of the weights, and of two moments, go with them.
+pub fn most_bytes(gpu: &Gpu) -> u64 {
+    gpu.work_per_dispatch() / (4 * PER_BYTE)
+}
 
 /// One update of `weight` and its moments, all of the same length, a multiple of four; `decay` applies weight decay.
 pub fn update(

@@ -8,6 +8,9 @@ params! { first: u32 }
 /// Vectors of four that one workgroup sums.
 const BLOCK: u32 = 4096;
 
+/// Bytes that one partial sum is of.
+pub const BLOCK_BYTES: u64 = 16 * BLOCK as u64;
+
 /// Partial sums for a tensor of `len` numbers.
 pub fn partials(len: u64) -> u64 {
     (len / 4).div_ceil(u64::from(BLOCK))

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::gpu::{Storage, Tensor};
 use crate::model::{Flat, Model, Pass, Purpose};
-use crate::ops::gradient_norm;
+use crate::ops::{adamw, gradient_norm};
 
 /// What a trainer allocates beside the model.
 pub(super) struct Buffers {
@@ -29,7 +29,9 @@ impl Buffers {
         let scope = gpu.scope("allocating for training");
         let purpose = (Purpose::training(recompute), activations);
         let pass = Pass::new(model, purpose, capacity, capacity)?;
-        let runs = flat.runs(gpu.max_binding());
+        // Whole blocks: the norm's partial sums are the same however it is cut.
+        let most = adamw::most_bytes(gpu).next_multiple_of(gradient_norm::BLOCK_BYTES);
+        let runs = flat.runs(gpu.max_binding().min(most));
         let partial = runs.iter().map(|r| gradient_norm::partials(r.2)).sum();
         let buffers = Self {
             pass,

@@ -1,14 +1,17 @@
 //! The training loop's device side: one optimizer step at a time.
 
+mod update;
+
+use self::update::Update;
 use super::buffers::Buffers;
 use super::step_metrics::StepMetrics;
 use super::window::Window;
-use super::{Recompute, TrainConfig, WeightDecayOn, schedule};
+use super::{Recompute, TrainConfig, schedule};
 use crate::data::{Examples, MicroBatch};
 use crate::eval::{self, EvalMetrics};
 use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor, Timing, turn};
 use crate::model::{Model, Pass};
-use crate::ops::{adamw, gradient_norm, loss_sum::METRICS};
+use crate::ops::loss_sum::METRICS;
 use crate::{Error, Result};
 use std::collections::VecDeque;
 
@@ -66,18 +69,18 @@ impl Trainer {
             None if config.recompute == Recompute::Auto => Buffers::new(&model, flat, capacity, how(true)).await?,
             given => given,
         };
-        let Some(Buffers {
+        let Some(buffers) = buffers else {
+            let why = "the device is out of memory: use smaller micro-batches (--micro-batch-tokens) or shorter rows";
+            return Err(Error::gpu("allocating for training", why));
+        };
+        let update = update::plan(&gpu, flat, &buffers, config).await?;
+        let Buffers {
             pass,
             gradients,
             moments,
             metrics,
-            runs,
-            partial_sums,
-        }) = buffers
-        else {
-            let why = "the device is out of memory: use smaller micro-batches (--micro-batch-tokens) or shorter rows";
-            return Err(Error::gpu("allocating for training", why));
-        };
+            ..
+        } = buffers;
 
         let gradient = |slot: usize| Some(flat.at(&gradients, slot));
         let mut plan = PlanBuilder::new(&gpu, "micro-batch");
@@ -85,30 +88,6 @@ impl Trainer {
         pass.record_loss(&mut plan, &model, Some(&metrics), Some(&gradient));
         let micro = plan.finish().await?;
 
-        let mut plan = PlanBuilder::new(&gpu, "update");
-        let mut first = 0;
-        for &(buffer, start, len, _) in &runs {
-            gradient_norm::partial(&mut plan, &gradients[buffer].slice(start, len), &partial_sums, first);
-            first += gradient_norm::partials(len) as u32;
-        }
-        gradient_norm::finish(&mut plan, &partial_sums, first, &metrics);
-        for &(buffer, start, len, matrix) in &runs {
-            let part = |buffers: &[Tensor]| buffers[buffer].slice(start, len);
-            let decay = matrix || config.weight_decay_on == WeightDecayOn::All;
-            let both = (&part(&moments[0]), &part(&moments[1]));
-            adamw::update(
-                &mut plan,
-                &metrics,
-                &part(&gradients),
-                &part(&flat.buffers),
-                both,
-                decay,
-            );
-        }
-        for tensor in &gradients {
-            plan.clear(tensor);
-        }
-        let update = plan.finish().await?;
         let eval = eval::plan(&model, &pass).await?;
         let staging = || (0..IN_FLIGHT).map(|_| gpu.staging(METRICS * 4)).collect();
         let staging = gpu.told("allocating for training", staging).await?;
@@ -178,8 +157,8 @@ impl Trainer {
 
     /// Submit one optimizer step over these micro-batches, no more than two of which are under way at once: there is room for the
     /// next when an earlier one is done. Where this crate may block, that is waited for; on a caller's device and in a browser the
-    /// future waits. One that is dropped gives the step up, as if it had never begun; in a browser, where the last that is waited for is
-    /// what the device says of the update, [`Trainer::step`] tells whether it has been.
+    /// future waits. One that is dropped gives the step up, as if it had never begun; but an update that has begun is submitted to its end,
+    /// and the step has been: [`Trainer::step`] tells.
     ///
     /// # Errors
     /// [`Error::Busy`] when the metrics of two steps have not been read; [`Error::Data`] when there is no target in the step, or a
@@ -197,16 +176,14 @@ impl Trainer {
             self.window.room().await?;
             self.run_micro_batch(batch, &scalars).await?;
         }
-        // Half an update would be no model's weights: it is submitted as a whole, and owed where work is paced.
         turn().await;
-        let (doing, counts) = ("updating the weights", Counts::default());
         let before = || {
-            self.update.write_counts(&counts, &scalars);
+            self.update.write_counts(&Counts::default(), &scalars);
             // One is gone when a caller gave up waiting for its metrics.
             let lost = || self.gpu.staging(METRICS * 4);
             self.staging.pop().unwrap_or_else(lost)
         };
-        let staging = gpu.told(doing, before).await?;
+        let staging = gpu.told("updating the weights", before).await?;
         let metrics = StepMetrics {
             step: self.step + 1,
             loss_sum: 0.0,
@@ -218,12 +195,7 @@ impl Trainer {
             learning_rate,
             work: self.micro.work() * batches.len() as u64 + self.update.work(),
         };
-        let refused = gpu.told(doing, || self.finish_step(metrics, staging)).await;
-        if refused.is_err() {
-            (self.torn, self.given_up) = (true, true);
-            self.in_flight.pop_back();
-        }
-        refused
+        Update::new(self, metrics, staging).run().await
     }
 
     /// The targets of the next step, if it may be taken.
@@ -236,16 +208,6 @@ impl Trainer {
             0 => Err(Error::data(format!("step {} has no target", self.step + 1))),
             targets => Ok(targets),
         }
-    }
-
-    /// Submit the update, whose counts are written, and what reads this step's numbers back.
-    fn finish_step(&mut self, metrics: StepMetrics, staging: Staging) {
-        self.update.submit_all(&Counts::default());
-        self.given_up = false;
-        self.step += 1;
-        let pending = self.gpu.read_start(&self.metrics, 0, METRICS * 4, staging);
-        self.clear_sums();
-        self.in_flight.push_back(InFlight { pending, metrics });
     }
 
     /// Refuse weights that are those of no step.

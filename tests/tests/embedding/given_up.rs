@@ -47,6 +47,91 @@ fn what_is_given_up_at_any_point_leaves_no_buffer() {
     host.heard_nothing();
 }
 
+/// A trainer of every weight.
+fn full(host: &Host, material: &Material, gpu: &Gpu) -> Trainer {
+    let trainer = async {
+        let config = TrainConfig {
+            method: Method::Full,
+            learning_rate: Some(2e-3),
+            ..TrainConfig::default()
+        };
+        Trainer::new(material.model(gpu, Use::Trained).await?, &config, 6, 256).await
+    };
+    host.finish(&mut Paced::new(gpu, trainer), BUDGET).expect("a trainer")
+}
+
+#[test]
+fn an_update_that_has_begun_is_submitted_to_its_end_whoever_gives_it_up() {
+    let (host, material) = (Host::new(), Material::new());
+    let gpu = host.gpu();
+    gpu.set_speed(1e9);
+    let mut trainer = full(&host, &material, &gpu);
+    let all = |trainer: &Trainer| {
+        let mut all = Vec::new();
+        let take = |_: &str, _: &[usize], numbers: Vec<f32>| {
+            all.push(numbers);
+            Ok(())
+        };
+        pollster_free(&host, trainer.state(take)).expect("a state");
+        all
+    };
+    let restore = |trainer: &mut Trainer, state: &[Vec<f32>]| {
+        let mut state = state.iter();
+        let next = |_: &str| Ok(state.next().expect("as many").clone());
+        trainer.restore(0, next).expect("a state");
+    };
+    let start = all(&trainer);
+    let budget = Duration::from_micros(100);
+    let (mut submitted, mut paced) = (vec![0], Paced::new(&gpu, trainer.submit(&material.step)));
+    while paced.advance(budget).is_pending() {
+        host.poll();
+        submitted.push(paced.submitted());
+    }
+    drop(paced);
+    let calls = submitted.len();
+    // The last calls are the update's: no more than a dispatch, which is cut.
+    let largest = submitted[calls - 60..].windows(2).map(|two| two[1] - two[0]).max();
+    assert!(largest.is_some_and(|largest| largest < 3_000_000), "{largest:?}");
+    let metrics = pollster_free(&host, trainer.metrics()).expect("metrics");
+    let end = all(&trainer);
+    assert!(start != end);
+    let mut begun = Vec::new();
+    for given_up in (calls - 140..calls).step_by(9).chain([1, calls / 2]) {
+        restore(&mut trainer, &start);
+        let mut paced = Paced::new(&gpu, trainer.submit(&material.step));
+        for _ in 0..given_up {
+            assert!(paced.advance(budget).is_pending(), "ended before call {given_up}");
+            host.poll();
+        }
+        drop(paced);
+        let has_been = trainer.step() == 1;
+        assert_eq!(trainer.in_flight(), usize::from(has_been), "after {given_up} calls");
+        assert!(
+            all(&trainer) == if has_been { end.clone() } else { start.clone() },
+            "after {given_up} calls"
+        );
+        if has_been {
+            assert_eq!(pollster_free(&host, trainer.metrics()), Ok(metrics.clone()));
+            begun.push(given_up);
+        }
+    }
+    assert!((4..14).contains(&begun.len()), "begun after {begun:?} of {calls} calls");
+    // What the device no longer does is told to whoever awaits the next step.
+    restore(&mut trainer, &start);
+    let mut paced = Paced::new(&gpu, trainer.submit(&material.step));
+    for _ in 0..begun[begun.len() / 2] {
+        assert!(paced.advance(budget).is_pending());
+        host.poll();
+    }
+    host.device.destroy();
+    drop(paced);
+    let next = host.finish(&mut Paced::new(&gpu, material.train(&mut trainer)), budget);
+    assert!(matches!(next, Err(Error::Gpu { .. })), "{next:?}");
+    drop((trainer, gpu));
+    assert_eq!(host.buffers(), 0);
+    host.heard_nothing();
+}
+
 #[test]
 fn what_is_dropped_while_it_works_leaves_no_buffer() {
     let (host, material) = (Host::new(), Material::new());
