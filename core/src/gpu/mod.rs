@@ -154,10 +154,10 @@ impl Gpu {
     /// Operations that one dispatch of a plan that is now recorded may carry: what GPUs of 40 GFLOP/s do in a quarter of a second,
     /// or less on a device that is known to be slower; on a caller's, what does not hold up a frame.
     pub(crate) fn work_per_dispatch(&self) -> u64 {
-        if !self.bounds_submits() {
-            return u64::MAX;
-        }
-        let most = self.work_per_submit().min(LARGEST_DISPATCH);
+        let most = match self.bounds_submits() {
+            true => self.work_per_submit().min(LARGEST_DISPATCH),
+            false => u64::MAX,
+        };
         match self.inner.may_block {
             true => most,
             false => most.min((self.speed() * SECONDS_PER_SHARED_DISPATCH) as u64),

@@ -30,8 +30,8 @@ impl Buffers {
         let purpose = (Purpose::training(recompute), activations);
         let pass = Pass::new(model, purpose, capacity, capacity)?;
         // Whole blocks: the norm's partial sums are the same however it is cut.
-        let most = adamw::most_bytes(gpu).next_multiple_of(gradient_norm::BLOCK_BYTES);
-        let runs = flat.runs(gpu.max_binding().min(most));
+        let blocks = gpu.max_binding().min(adamw::most_bytes(gpu)) / gradient_norm::BLOCK_BYTES;
+        let runs = flat.runs(blocks.max(1) * gradient_norm::BLOCK_BYTES);
         let partial = runs.iter().map(|r| gradient_norm::partials(r.2)).sum();
         let buffers = Self {
             pass,

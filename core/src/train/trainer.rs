@@ -9,7 +9,7 @@ use super::window::Window;
 use super::{Recompute, TrainConfig, schedule};
 use crate::data::{Examples, MicroBatch};
 use crate::eval::{self, EvalMetrics};
-use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor, Timing, turn};
+use crate::gpu::{Counts, Gpu, Pending, Plan, PlanBuilder, Scalars, Staging, Tensor, Timing};
 use crate::model::{Model, Pass};
 use crate::ops::loss_sum::METRICS;
 use crate::{Error, Result};
@@ -130,7 +130,8 @@ impl Trainer {
         self.in_flight.len()
     }
 
-    /// The model as it is after the steps submitted so far.
+    /// The model as it is after the steps submitted so far. What is made of it, such as a [`Generator`](crate::model::Generator), shares its
+    /// weights: asked while a step is being submitted, a part of its answer is of other weights than the rest.
     pub fn model(&self) -> &Model {
         &self.model
     }
@@ -158,7 +159,8 @@ impl Trainer {
     /// Submit one optimizer step over these micro-batches, no more than two of which are under way at once: there is room for the
     /// next when an earlier one is done. Where this crate may block, that is waited for; on a caller's device and in a browser the
     /// future waits. One that is dropped gives the step up, as if it had never begun; but an update that has begun is submitted to its end,
-    /// and the step has been: [`Trainer::step`] tells.
+    /// and the step has been: [`Trainer::step`] tells. (On a caller's device in a browser, what the device says of an update that is dropped
+    /// is heard by the device's own handlers.)
     ///
     /// # Errors
     /// [`Error::Busy`] when the metrics of two steps have not been read; [`Error::Data`] when there is no target in the step, or a
@@ -176,10 +178,9 @@ impl Trainer {
             self.window.room().await?;
             self.run_micro_batch(batch, &scalars).await?;
         }
-        turn().await;
         let before = || {
             self.update.write_counts(&Counts::default(), &scalars);
-            // One is gone when a caller gave up waiting for its metrics.
+            // One is gone when a caller gave up waiting for its metrics, or a step just before this.
             let lost = || self.gpu.staging(METRICS * 4);
             self.staging.pop().unwrap_or_else(lost)
         };

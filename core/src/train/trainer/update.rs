@@ -79,12 +79,14 @@ impl<'a> Update<'a> {
     /// Submit the next piece, of at most so many operations; after the last the step has been taken.
     fn submit(&mut self, most: u64) {
         let trainer = &mut *self.trainer;
+        // Until it is whole: nothing else marks one that is forgotten, or whose submit panics.
+        trainer.torn = true;
         trainer.update.submit(&mut self.submitted, &Counts::default(), most);
         if !trainer.update.is_whole(self.submitted) {
             return;
         }
         if let Some((metrics, staging)) = self.step.take() {
-            trainer.given_up = false;
+            (trainer.torn, trainer.given_up) = (false, false);
             trainer.step += 1;
             let pending = trainer.gpu.read_start(&trainer.metrics, 0, METRICS * 4, staging);
             trainer.clear_sums();
@@ -97,6 +99,7 @@ impl<'a> Update<'a> {
         if told.is_err() {
             (self.trainer.torn, self.trainer.given_up) = (true, true);
             if self.step.take().is_none() {
+                self.trainer.step -= 1;
                 self.trainer.in_flight.pop_back();
             }
         }
@@ -106,13 +109,14 @@ impl<'a> Update<'a> {
 
 impl Drop for Update<'_> {
     fn drop(&mut self) {
-        while self.submitted > 0 && self.step.is_some() {
+        // Where a submit panicked, what it was of is lost.
+        while self.submitted > 0 && self.step.is_some() && !std::thread::panicking() {
             let gpu = self.trainer.gpu.clone();
             let told = gpu.told_at_once(DOING, || {
                 self.submit(u64::MAX);
                 Ok(())
             });
-            // Whoever takes the next step is told.
+            // A refusal is told to whoever takes the next step; in a browser the device's handlers hear of it.
             let _ = self.heed(told);
         }
     }
