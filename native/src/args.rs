@@ -297,9 +297,6 @@ pub struct BenchArgs {
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
 
-    #[command(flatten)]
-    pub shape: ShapeArgs,
-
     /// Train an adapter (lora) or every weight (full)
     #[arg(long, value_name = "METHOD", default_value = "lora")]
     pub method: String,
@@ -338,6 +335,10 @@ pub struct BenchArgs {
 
     #[command(flatten)]
     pub device: DeviceArgs,
+
+    // The last, as its heading is that of all flags after it.
+    #[command(flatten)]
+    pub shape: ShapeArgs,
 }
 
 /// The shape of a Llama; what is not given is as in SmolLM2-135M.

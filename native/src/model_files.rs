@@ -208,6 +208,9 @@ impl ModelFiles {
     pub fn adapter(&self, folder: &Path) -> Result<Adapter> {
         let file = folder.join("adapter_config.json");
         let named = || folder.display().to_string();
+        if !folder.exists() {
+            bail!("{}: no such folder", named());
+        }
         let config =
             read_text(&file)?.with_context(|| format!("{}: not an adapter: no adapter_config.json", named()))?;
         let config = peft::AdapterConfig::from_json(&config).with_context(named)?;

@@ -29,7 +29,7 @@ pub fn print(report: &CheckReport) -> Result<()> {
     }
     if let Some(overlap) = &report.overlap {
         let text = format!(
-            "{} training rows are held out too, {} nearly so; {} of {} held-out rows overlap, {} of a row's word sequences on average",
+            "{} training rows are held out too, {} nearly so; {} of {} held-out rows of eight words or more overlap, {} of a row's word sequences on average",
             overlap.duplicates,
             overlap.near_duplicates,
             overlap.overlapping_rows,

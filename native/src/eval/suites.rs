@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use pollster::block_on;
 use wgpu_sft::data::{Reading, RowSettings};
 use wgpu_sft::eval::{Examiner, Item, Measure, Prepared, Suite, SuiteFile, SuiteResult};
@@ -16,13 +16,14 @@ use crate::{interrupt, pipeline_cache};
 
 /// What is evaluated on.
 #[derive(Args, Clone, Default)]
+#[command(group = ArgGroup::new("evaluated").args(["data", "suite"]).required(true))]
 pub struct SuiteArgs {
     /// Files of rows: JSONL, JSON, CSV or Parquet, plain or gzip; -: standard input
-    #[arg(long, value_name = "FILE", required_unless_present = "suite", num_args = 1..)]
+    #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<String>,
 
     /// Suite files (TOML): rows, measures, how answers are drawn
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["data", "measure"])]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "measure")]
     pub suite: Vec<PathBuf>,
 
     /// Only the suites of these names

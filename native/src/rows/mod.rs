@@ -6,6 +6,7 @@ mod tokens;
 mod workers;
 
 use anyhow::{Context, Result};
+use wgpu_sft::data::tasks::Task;
 use wgpu_sft::data::{Intake, Mix, Preparation, Reading, Row, TalliedFile, Tally};
 use wgpu_sft::{Error, Result as RowResult};
 
@@ -100,6 +101,16 @@ impl Rows {
         let mut tasks: Vec<_> = mixed.into_iter().collect();
         tasks.sort_by_key(|(task, n)| (std::cmp::Reverse(*n), *task));
         let count = tasks.len();
+        for name in tasks.iter().map(|(task, _)| *task).filter(|_| mix != Mix::Proportional) {
+            let Some(meant) = Task::from_name(name).map(Task::name) else {
+                continue;
+            };
+            if meant != name && tasks.iter().any(|(task, _)| *task == meant) {
+                warn(&format!(
+                    "tasks: {name:?} and {meant:?} share the mix as two tasks; rows that name none count to the second: name them alike"
+                ));
+            }
+        }
         let name = |task: &str| {
             if task.is_empty() {
                 "unnamed".to_owned()

@@ -185,6 +185,11 @@ fn files_are_mixed_by_weight_and_task() {
     // Where tasks decide, rows that name none get one that is guessed: ids say nothing.
     assert!(out.contains("tasks in an epoch: code 8, other 8, qa 8"), "{out}");
     assert!(out.contains("steps: 15 of 5 examples"), "{out}");
+    // What others call by another name is another task, which is said.
+    bench.write("chat.jsonl", "{\"input_ids\": [5, 6], \"task\": \"chat\"}\n");
+    let two = train(&["--data", "rows.jsonl", "chat.jsonl", "--mix", "sqrt"]);
+    assert!(two.err.contains("\"chat\" and \"other\""), "{}", two.err);
+    two.fine();
     let again = train(&["--data", "rows.jsonl", "--data", "named.jsonl"]).fine();
     assert!(again.contains("rows: 28 of 28"), "{again}");
     let refused = |more: &[&str], reasons: &[&str]| train(more).refused(reasons);

@@ -274,6 +274,35 @@ fn gzip_is_unpacked_and_formats_are_told_by_their_bytes() {
 }
 
 #[test]
+fn a_first_line_that_was_cut_off_is_a_row_of_jsonl_that_cannot_be_read() {
+    let readable = |file: &str, name: &str| {
+        let (format, rows) = read(file.as_bytes(), name).unwrap();
+        let rows: Vec<_> = rows.into_iter().map(|(place, row)| (place, row.is_ok())).collect();
+        (format, rows)
+    };
+    let line = |line: usize, is_ok| (format!("line {line}"), is_ok);
+    let cut = format!("{{\"prompt\":\n{TEXT}\n{TEXT}\n");
+    let three = vec![line(1, false), line(2, true), line(3, true)];
+    for name in ["rows.jsonl", "rows.JSONL.gz"] {
+        assert_eq!(readable(&cut, name), (Format::Jsonl, three.clone()), "{name}");
+    }
+    for name in ["rows.jsonl", ""] {
+        assert_eq!(
+            readable("{\"prompt\":\n", name),
+            (Format::Jsonl, vec![line(1, false)]),
+            "{name}"
+        );
+    }
+    // One that goes on is an object of several lines, whatever the name says.
+    let spread = TEXT.replace(", ", ",\n");
+    let two = vec![line(1, true), line(4, true)];
+    assert_eq!(
+        readable(&format!("{spread}\n{spread}\n"), "rows.jsonl"),
+        (Format::Json, two)
+    );
+}
+
+#[test]
 fn the_callers_error_ends_the_reading_unchanged() {
     for file in [format!("{TEXT}\n{TEXT}\n{TEXT}"), format!("[{TEXT}, {TEXT}, {TEXT}]")] {
         let mut seen = 0;

@@ -101,11 +101,8 @@ impl RowFacts {
         let asked = asked_at.map_or("", |at| record.turns[at].1.as_str());
         let (task, confidence) = record.guess_task();
         let (label, task) = match record.task.as_deref().map(str::trim).filter(|name| !name.is_empty()) {
-            Some(name) => {
-                let named = Task::from_name(name);
-                let label = named.map_or_else(|| name.to_owned(), |task| task.name().to_owned());
-                ((label, None), named.unwrap_or(task))
-            }
+            // Called as the row calls it: splits and mixes go by that, and two names may be two things to whoever gave them.
+            Some(name) => ((name.to_owned(), None), Task::from_name(name).unwrap_or(task)),
             None => ((task.name().to_owned(), Some(confidence)), task),
         };
         let mut facts = Self {

@@ -47,7 +47,9 @@ impl Format {
                 let line = text.split(|byte| *byte == b'\n').next().unwrap_or(text);
                 let alone = text[line.len()..].trim_ascii().is_empty();
                 match serde_json::from_slice::<IgnoredAny>(line) {
-                    Err(e) if e.is_eof() && (line.len() < text.len() || name.ends_with(".json")) => Self::Json,
+                    Err(e) if e.is_eof() && name.ends_with(".json") => Self::Json,
+                    // Unless the lines after it do not go on with it: then it is a damaged row.
+                    Err(e) if e.is_eof() && !alone && !(name.ends_with("jsonl") && is_refused(text)) => Self::Json,
                     Ok(_) if alone => Self::Json,
                     _ => Self::Jsonl,
                 }
@@ -61,6 +63,12 @@ impl Format {
             _ => Self::Jsonl,
         }
     }
+}
+
+/// Whether the first object of a text is not JSON, however the text goes on.
+fn is_refused(text: &[u8]) -> bool {
+    let mut objects = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
+    objects.next().is_some_and(|first| first.is_err_and(|e| !e.is_eof()))
 }
 
 /// Where in a file a row is.
