@@ -112,7 +112,7 @@ fn an_update_that_has_begun_is_submitted_to_its_end_whoever_gives_it_up() {
             "after {given_up} calls"
         );
         if has_been {
-            assert_eq!(pollster_free(&host, trainer.metrics()), Ok(metrics.clone()));
+            assert_eq!(pollster_free(&host, trainer.metrics()), Ok(metrics));
             begun.push(given_up);
         }
     }
