@@ -261,8 +261,10 @@ test("a software adapter is said to be one", async () => {
   await page.page.close();
 });
 
-test("once loaded it works without a network, and first paint took under a second", async () => {
+test("once loaded it works without a network, and first paint took under a second", async (context) => {
   const own = await serve({ "/": join(root, "target/web/page") });
+  // Also where a check fails: a server that listens keeps the file from ending.
+  context.after(() => own.close());
   // The machine may be shared: the fastest of five, each with nothing kept.
   let page;
   let paint = Infinity;
