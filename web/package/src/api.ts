@@ -190,7 +190,7 @@ export interface RunSummary {
   model: string;
   state: RunState;
   method: "lora" | "full";
-  /** Steps done when its state was last written. */
+  /** Steps done when its state was last written; of an `interrupted` one, those of its newest checkpoint. */
   step: number;
   /** 0 until it is known. */
   total: number;

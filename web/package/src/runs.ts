@@ -4,7 +4,7 @@ import { Driver, type OnEvent } from "./driver.js";
 import { TunerError } from "./errors.js";
 import { type Files, readJson, readText, sizeOf } from "./folder.js";
 import type { Gpu } from "./gpu.js";
-import { type Inputs, type JobFile, type Status, checkName, readInputs, readJob, readStatus, result, writeJob } from "./job.js";
+import { type Inputs, type JobFile, type Status, checkName, checkpoints, readInputs, readJob, readStatus, result, writeJob } from "./job.js";
 import { lock } from "./locks.js";
 import type { ModelRef, Models } from "./models.js";
 import { sparse } from "./progress.js";
@@ -189,6 +189,8 @@ export class Runs {
     const mine = this.#current?.name === name && (this.#busy || this.#current.isHeld) ? this.#current.status : undefined;
     const { state, ...status }: Status = mine ?? (await readStatus(folder)) ?? { state: "interrupted", step: 0, total: 0 };
     const now: RunState = state === "running" && !inUse ? "interrupted" : state;
+    // It goes on from its newest checkpoint, which may have been written just before its tab ended, its status not.
+    if (now === "interrupted" && !mine) [status.step = 0] = await checkpoints(folder);
     return {
       ...status,
       name,
