@@ -242,6 +242,11 @@ fn paced_work_is_no_more_than_its_budget_and_gives_the_same_bits() {
             .expect("the device answers");
     };
     assert!(calls > 60, "done in {calls} calls");
+    assert!(
+        largest < most * 7,
+        "{largest} in a call, {most} wanted: more than a dispatch"
+    );
+    assert!(whole <= want.0.work, "more than with full buffers");
     assert_eq!(before, whole, "what was submitted is what the step takes");
     assert_eq!(metrics, want.0);
     drop(paced);

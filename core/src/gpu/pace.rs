@@ -139,8 +139,8 @@ impl<'a, T> Paced<'a, T> {
 
     /// Go on: submit at most about as much as takes the device `budget`, by [`Gpu::speed`], and return at once; with the result once there is
     /// one. What is not cut may exceed a budget, and later calls make up for it: one dispatch, one tensor that is loaded,
-    /// the rest of an [update](crate::train::Trainer::submit) that is dropped in the call. Kernels are compiled one a call. While the work of two calls is under way, as
-    /// when the device is slower than thought, a call submits nothing.
+    /// the rest of an [update](crate::train::Trainer::submit) that is dropped in the call. Kernels are compiled one a call. While the work
+    /// of two calls is under way, as when the device is slower than thought, a call submits nothing.
     ///
     /// # Panics
     /// When the result was given before.

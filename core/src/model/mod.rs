@@ -21,7 +21,7 @@ pub use generate::{BatchGenerator, Generator, Sampling};
 pub(crate) use pass::Pass;
 pub use rope::{Rope, RopeScaling};
 pub use weights::Use;
-pub(crate) use weights::{Flat, ModelSpec, Weight};
+pub(crate) use weights::{Flat, ModelSpec, Run, Weight};
 
 use crate::formats::Dtype;
 use crate::formats::peft::AdapterConfig;

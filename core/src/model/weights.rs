@@ -205,6 +205,23 @@ pub struct Span {
     pub matrix: bool,
 }
 
+/// A stretch of one of the buffers of [`Flat`], whose numbers are updated together.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    buffer: usize,
+    first: u64,
+    pub len: u64,
+    /// Whether it is of matrices, not of vectors.
+    pub matrix: bool,
+}
+
+impl Run {
+    /// Its part of buffers of [`Flat`]'s layout.
+    pub fn of(&self, buffers: &[Tensor]) -> Tensor {
+        buffers[self.buffer].slice(self.first, self.len)
+    }
+}
+
 /// Trained weights in few large buffers, matrices before vectors, each beginning on 256 bytes, padding zero.
 #[derive(Debug, Clone)]
 pub struct Flat {
@@ -278,8 +295,8 @@ impl Flat {
             .collect()
     }
 
-    /// Runs of numbers to update together, none longer than `max_bytes`: `(buffer, first, len, matrix)`.
-    pub fn runs(&self, max_bytes: u64) -> Vec<(usize, u64, u64, bool)> {
+    /// Runs of numbers to update together, none longer than `max_bytes`.
+    pub fn runs(&self, max_bytes: u64) -> Vec<Run> {
         let most = max_bytes / 256 * 64;
         let mut runs = Vec::new();
         for (buffer, &len) in self.lens.iter().enumerate() {
@@ -293,9 +310,14 @@ impl Flat {
             for (from, to, matrix) in [(0, matrices, true), (matrices, len, false)] {
                 let mut first = from;
                 while first < to {
-                    let take = (to - first).min(most);
-                    runs.push((buffer, first, take, matrix));
-                    first += take;
+                    let len = (to - first).min(most);
+                    runs.push(Run {
+                        buffer,
+                        first,
+                        len,
+                        matrix,
+                    });
+                    first += len;
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::gpu::{Storage, Tensor};
-use crate::model::{Flat, Model, Pass, Purpose};
+use crate::model::{Flat, Model, Pass, Purpose, Run};
 use crate::ops::{adamw, gradient_norm};
 
 /// What a trainer allocates beside the model.
@@ -13,7 +13,7 @@ pub(super) struct Buffers {
     /// See [`Pass::metrics`].
     pub metrics: Tensor,
     /// See [`Flat::runs`].
-    pub runs: Vec<(usize, u64, u64, bool)>,
+    pub runs: Vec<Run>,
     pub partial_sums: Tensor,
 }
 
@@ -32,7 +32,7 @@ impl Buffers {
         // Whole blocks: the norm's partial sums are the same however it is cut.
         let blocks = gpu.max_binding().min(adamw::most_bytes(gpu)) / gradient_norm::BLOCK_BYTES;
         let runs = flat.runs(blocks.max(1) * gradient_norm::BLOCK_BYTES);
-        let partial = runs.iter().map(|r| gradient_norm::partials(r.2)).sum();
+        let partial = runs.iter().map(|run| gradient_norm::partials(run.len)).sum();
         let buffers = Self {
             pass,
             gradients: flat.like(gpu, "gradients"),

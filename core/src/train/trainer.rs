@@ -45,7 +45,7 @@ pub struct Trainer {
     /// Whether gradients may not be zero: a step was given up before all of it was submitted, or [`Trainer::accumulate`] has left some.
     given_up: bool,
     diverged: Option<u64>,
-    /// Whether the device refused a part of an update.
+    /// Whether the weights are those of no step: an update, or the restoring of a state, has begun and is not whole.
     torn: bool,
 }
 
@@ -184,7 +184,7 @@ impl Trainer {
             let lost = || self.gpu.staging(METRICS * 4);
             self.staging.pop().unwrap_or_else(lost)
         };
-        let staging = gpu.told("updating the weights", before).await?;
+        let staging = gpu.told(update::DOING, before).await?;
         let metrics = StepMetrics {
             step: self.step + 1,
             loss_sum: 0.0,

@@ -60,6 +60,24 @@ fn full(host: &Host, material: &Material, gpu: &Gpu) -> Trainer {
     host.finish(&mut Paced::new(gpu, trainer), BUDGET).expect("a trainer")
 }
 
+/// So little that an update takes many calls.
+const SMALL: Duration = Duration::from_micros(100);
+
+/// A step after so many calls.
+fn step_under_way<'a>(
+    host: &Host,
+    material: &'a Material,
+    (gpu, trainer): (&Gpu, &'a mut Trainer),
+    calls: usize,
+) -> Paced<'a, Result<()>> {
+    let mut paced = Paced::new(gpu, trainer.submit(&material.step));
+    for _ in 0..calls {
+        assert!(paced.advance(SMALL).is_pending(), "ended before call {calls}");
+        host.poll();
+    }
+    paced
+}
+
 #[test]
 fn an_update_that_has_begun_is_submitted_to_its_end_whoever_gives_it_up() {
     let (host, material) = (Host::new(), Material::new());
@@ -81,9 +99,8 @@ fn an_update_that_has_begun_is_submitted_to_its_end_whoever_gives_it_up() {
         trainer.restore(0, next).expect("a state");
     };
     let start = all(&trainer);
-    let budget = Duration::from_micros(100);
     let (mut submitted, mut paced) = (vec![0], Paced::new(&gpu, trainer.submit(&material.step)));
-    while paced.advance(budget).is_pending() {
+    while paced.advance(SMALL).is_pending() {
         host.poll();
         submitted.push(paced.submitted());
     }
@@ -99,12 +116,7 @@ fn an_update_that_has_begun_is_submitted_to_its_end_whoever_gives_it_up() {
     let mut begun = Vec::new();
     for given_up in (calls - 140..calls).step_by(9).chain([1, calls / 2]) {
         restore(&mut trainer, &start);
-        let mut paced = Paced::new(&gpu, trainer.submit(&material.step));
-        for _ in 0..given_up {
-            assert!(paced.advance(budget).is_pending(), "ended before call {given_up}");
-            host.poll();
-        }
-        drop(paced);
+        drop(step_under_way(&host, &material, (&gpu, &mut trainer), given_up));
         let has_been = trainer.step() == 1;
         assert_eq!(trainer.in_flight(), usize::from(has_been), "after {given_up} calls");
         assert!(
@@ -119,24 +131,16 @@ fn an_update_that_has_begun_is_submitted_to_its_end_whoever_gives_it_up() {
     assert!((4..14).contains(&begun.len()), "begun after {begun:?} of {calls} calls");
     // One that nobody drops is never whole.
     restore(&mut trainer, &start);
-    let mut paced = Paced::new(&gpu, trainer.submit(&material.step));
-    for _ in 0..begun[begun.len() / 2] {
-        assert!(paced.advance(budget).is_pending());
-        host.poll();
-    }
-    std::mem::forget(paced);
+    let amid = begun[begun.len() / 2];
+    std::mem::forget(step_under_way(&host, &material, (&gpu, &mut trainer), amid));
     let next = pollster_free(&host, trainer.submit(&material.step));
     assert!(matches!(next, Err(Error::Gpu { .. })), "{next:?}");
     // What the device no longer does is told to whoever awaits the next step.
     restore(&mut trainer, &start);
-    let mut paced = Paced::new(&gpu, trainer.submit(&material.step));
-    for _ in 0..begun[begun.len() / 2] {
-        assert!(paced.advance(budget).is_pending());
-        host.poll();
-    }
+    let paced = step_under_way(&host, &material, (&gpu, &mut trainer), amid);
     host.device.destroy();
     drop(paced);
-    let next = host.finish(&mut Paced::new(&gpu, material.train(&mut trainer)), budget);
+    let next = host.finish(&mut Paced::new(&gpu, material.train(&mut trainer)), SMALL);
     assert!(matches!(next, Err(Error::Gpu { .. })), "{next:?}");
     drop((trainer, gpu));
     assert_eq!(host.buffers(), 1, "what the forgotten one was to be read back by");

@@ -2,14 +2,15 @@
 
 use super::{InFlight, METRICS, Trainer};
 use crate::Result;
-use crate::gpu::{Counts, Gpu, Plan, PlanBuilder, Staging, Tensor, turn};
+use crate::gpu::{Counts, Gpu, Plan, PlanBuilder, Staging, turn};
 use crate::model::Flat;
 use crate::ops::{adamw, gradient_norm};
 use crate::train::buffers::Buffers;
 use crate::train::step_metrics::StepMetrics;
 use crate::train::{TrainConfig, WeightDecayOn};
 
-const DOING: &str = "updating the weights";
+/// What is being done where the device refuses a part of it.
+pub(super) const DOING: &str = "updating the weights";
 
 /// What clips the gradients of one step, updates the weights by them, and clears them for the next one.
 ///
@@ -25,21 +26,20 @@ pub(super) async fn plan(gpu: &Gpu, flat: &Flat, buffers: &Buffers, config: &Tra
         ..
     } = buffers;
     let mut plan = PlanBuilder::new(gpu, "update");
-    let part = |buffers: &[Tensor], (buffer, start, len, _): (usize, u64, u64, bool)| buffers[buffer].slice(start, len);
     let mut first = 0;
-    for &run in runs {
-        gradient_norm::partial(&mut plan, &part(gradients, run), partial_sums, first);
-        first += gradient_norm::partials(run.2) as u32;
+    for run in runs {
+        gradient_norm::partial(&mut plan, &run.of(gradients), partial_sums, first);
+        first += gradient_norm::partials(run.len) as u32;
     }
     gradient_norm::finish(&mut plan, partial_sums, first, metrics);
-    for &run in runs {
-        let decay = run.3 || config.weight_decay_on == WeightDecayOn::All;
-        let (gradient, weight) = (part(gradients, run), part(&flat.buffers, run));
-        let both = (&part(&moments[0], run), &part(&moments[1], run));
+    for run in runs {
+        let decay = run.matrix || config.weight_decay_on == WeightDecayOn::All;
+        let (gradient, weight) = (run.of(gradients), run.of(&flat.buffers));
+        let both = (&run.of(&moments[0]), &run.of(&moments[1]));
         adamw::update(&mut plan, metrics, &gradient, &weight, both, decay);
     }
-    for &run in runs {
-        plan.clear(&part(gradients, run));
+    for run in runs {
+        plan.clear(&run.of(gradients));
     }
     plan.finish().await
 }
